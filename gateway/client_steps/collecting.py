@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.canonical import canonical
 from gateway.calls import HandResult
+from gateway.canonical import canonical
 from gateway.client_steps.reports import ClientReports
 from gateway.errors import Refused
 from gateway.model import Principal, StepStatus
@@ -41,7 +41,7 @@ class FindsCalls(Protocol):
     async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[Step]:
         """Steps of the caller's on an action that people approved, newest first."""
 
-    def naming(self, caller: Principal, call_id: str, step: Any) -> Guard:
+    def naming(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:
         """The insert that gives a released step another name."""
 
 
@@ -56,6 +56,20 @@ class ClientCalls:
     async def find(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
         """Call id -> its released step, of those that the caller asked for. Raises ``log.unavailable``."""
         return await self.rows.released(caller, call_ids)
+
+    async def name(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> None:
+        """Have the caller's ``call_id`` mean a step of its plan, too; the same once more changes nothing.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+        guard = self.rows.naming(caller, call_id, plan_id, step_id)
+        try:
+            await self.pipeline.log.append(Append((), (), [guard]))
+        except Refused as refused:
+            known = (await self.rows.released(caller, [call_id])).get(call_id)
+            if known is None or (known.plan_id, known.step_id) != (plan_id, step_id):
+                raise refused from None
 
     async def report(self, caller: Principal, step: Step, result: HandResult) -> Reported:
         """Put on record what came of a call; see :meth:`ClientReports.report`."""
@@ -88,11 +102,11 @@ class ClientCalls:
                 continue
             plan = await self.pipeline.load(found.plan_id)
             state = plan.steps[found.step_id]
-            if state.args is None or canonical(state.args) != args or not await self._stands(plan, state, now):
+            if state.args is None or canonical(state.args) != args or not await self._stands(plan, state):
                 continue
             guards = [self.pipeline.store.once(found.plan_id, found.step_id, ClientMove.COLLECTED)]
             if state.status is StepStatus.RELEASED and call["id"] != found.step_id:
-                guards.append(self.rows.naming(caller, call["id"], found))
+                guards.append(self.rows.naming(caller, call["id"], found.plan_id, found.step_id))
             try:
                 await self.pipeline.log.append(Append((), (), guards))
             except Refused as refused:
@@ -102,7 +116,7 @@ class ClientCalls:
             return found
         return None
 
-    async def _stands(self, plan: PlanState, state: StepState, now: float) -> bool:
+    async def _stands(self, plan: PlanState, state: StepState) -> bool:
         """Whether what was approved may still go."""
         pipeline = self.pipeline
         if state.status not in {StepStatus.RELEASED, StepStatus.SUCCEEDED} or state.reported is not None:

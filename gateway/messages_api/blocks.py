@@ -1,9 +1,8 @@
-"""The closed sets of the Messages API: blocks, deltas and tools, by who acts on them.
+"""The closed sets of the Messages API: blocks and deltas.
 
 What is in none of them is refused: a block that nobody here knows could be one that has a client act.
 """
 
-import re
 from typing import Final
 
 TOOL_USE: Final = "tool_use"
@@ -45,15 +44,3 @@ DELTAS: Final = {
     "input_json_delta": frozenset({TOOL_USE, "server_tool_use", "mcp_tool_use"}),
 }
 """Delta -> the blocks that it may add to."""
-
-_CLIENT_TOOLS: Final = re.compile(r"custom|(?:bash|text_editor|computer|memory|computer_toolset|browser_toolset)_20\d{6}")
-
-
-def runs_at_client(tool_type: str) -> bool:
-    """Whether a tool of this ``type`` is one that the client runs. Every other runs at Anthropic's, so that its calls
-    are made before anybody here sees them."""
-    return _CLIENT_TOOLS.fullmatch(tool_type) is not None
-
-
-CUT_OFF: Final = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
-"""Stop reasons after which the last block may be half of one."""

@@ -83,10 +83,10 @@ class SqlClientCalls:
         return [ClientCall(row.plan_id, row.step_id, row.context_id) for row in rows]
 
     @staticmethod
-    def naming(caller: Principal, call_id: str, step: ClientCall) -> Guard:
+    def naming(caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:
         """The insert that gives a released step another name; a conflict raises ``request.conflict``."""
         row = {"tenant": caller.tenant, "caller": caller.pseudonym, "call_id": call_id}
-        return Guard(_INSERT, {**row, "plan_id": step.plan_id, "step_id": step.step_id}, _taken)
+        return Guard(_INSERT, {**row, "plan_id": plan_id, "step_id": step_id}, _taken)
 
 
 def _taken(_: Connection) -> None:

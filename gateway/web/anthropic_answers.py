@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.ingress.anthropic.ingress import Answer
+from gateway.ingress.anthropic.exchange import Answer
 from gateway.web.access import ResponseAborted
 from gateway.web.anthropic_requests import REQUEST_ID
 from gateway.web.sse import departed
@@ -38,7 +38,7 @@ class AnswerStream:
         self._request_id = request_id
         self._send_timeout_seconds = send_timeout_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         departure = asyncio.create_task(departed(receive))
         try:

@@ -7,11 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.errors import HandrailError, Malformed, Refused
-from gateway.ingress.anthropic.ingress import CREDENTIALS, error_body
+from gateway.ingress.anthropic.exchange import error_body
 from gateway.reasons import Reason
 
 PREFIX: Final = "/anthropic"
 KEY_HEADER: Final = b"x-handrail-key"
+CREDENTIALS: Final = ("authorization", "x-api-key")
 REQUEST_ID: Final = "request-id"
 _ONCE: Final = ("host", "content-length", "content-type", "content-encoding", "transfer-encoding")
 """Headers of which a second one makes two readers see two requests."""

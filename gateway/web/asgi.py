@@ -53,7 +53,7 @@ def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
             LimitsMiddleware,
             server.body_max_bytes,
             server.body_timeout_seconds,
-            {**_LARGER, anthropic.MESSAGES_PATH: settings.anthropic.body_max_bytes},
+            {**_LARGER, **dict.fromkeys(anthropic.BODIES, settings.anthropic.body_max_bytes)},
             _results_max_bytes(settings),
         ),
         Middleware(AuthenticationMiddleware),

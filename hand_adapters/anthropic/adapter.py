@@ -18,8 +18,9 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters import http_answer, peer_url
 from hand_adapters.anthropic import request
-from hand_adapters.anthropic.declaration import PATH, manifest_of, model_of
-from hand_adapters.anthropic.forward import BETAS, forward
+from hand_adapters.anthropic.declaration import MESSAGES, PATH, manifest_of, model_of
+from hand_adapters.anthropic.forward import forward
+from hand_adapters.anthropic.routes import BETAS
 from hand_adapters.anthropic.transport import CALL, DialedTransport
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, Disconnected, session
@@ -27,6 +28,9 @@ from hand_adapters.jail import Jail
 
 LATER: Final = frozenset({429, 503, 529})
 """Statuses of an endpoint that will serve later: rate limited, unavailable, overloaded."""
+BATCH: Final = "batches.create"
+ASKING: Final = frozenset({MESSAGES, "model.count_tokens"})
+"""Actions whose args are a request to the model."""
 _BESIDE: Final = frozenset({"stream", BETAS})
 """Members of the args that the body of a whole answer's request does not have."""
 _NO_KEY: Final = "injected-by-the-gateway"
@@ -69,12 +73,15 @@ class AnthropicAdapter:
         return peer_url.hosts(self._base_url)
 
     async def manifest(self) -> Manifest:
-        """The action ``model.messages``. Asks nobody."""
+        """The actions. Asks nobody."""
         return self._manifest
 
-    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
-        """What the request asks for; see ``request.facts``. Raises ``schema.analysis``."""
-        return request.facts(args, self._allowed)
+    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the request asks for; see ``request.facts``. Of a batch, ``{requests}`` with those of each. Raises
+        ``schema.analysis``."""
+        if action == BATCH:
+            return {"requests": [request.facts(request.params(one), self._allowed) for one in args["requests"]]}
+        return request.facts(args, self._allowed) if action in ASKING else {}
 
     async def run(self, call: HandCall) -> HandResult:
         """Ask once, and give the Message as the structured result, all at once: ``stream`` of the args concerns whoever
@@ -90,7 +97,7 @@ class AnthropicAdapter:
             raise HandDrifted(self._manifest)
         if self._link is None:
             self._link = self._connect()
-        if call.relay is not None:
+        if call.relay is not None or call.action != MESSAGES:
             return await forward(self._link.http, str(self._base_url), call, call.relay)
         betas = call.args.get(BETAS)
         body = canonical(_body(call.args)) if call.args.keys() & _BESIDE else call.args_bytes

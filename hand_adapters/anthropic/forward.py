@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import aiohttp
-from yarl import URL
 
 from gateway.calls import HandCall, HandResult, Relay
 from gateway.canonical import canonical, parse
@@ -22,12 +21,12 @@ from gateway.messages_api.events import EventReader, StreamEvent
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters import http_answer
+from hand_adapters.anthropic.routes import BETAS, ROUTES, Route
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import Disconnected
 
-PATH: Final = "/v1/messages"
-BETAS: Final = "betas"
-"""The member of the args that is no member of the body, as in the SDK: it goes out as ``anthropic-beta``."""
+_RECORDED_LINES_MAX: Final = 100_000
+_LINES: Final = frozenset({"application/x-jsonl", "application/x-jsonlines", "application/jsonl"})
 _CHUNK_BYTES: Final = 65_536
 _EVENT_STREAM: Final = "text/event-stream"
 _AFTER_SECONDS: Final = 0.2
@@ -38,29 +37,32 @@ _LEFT: Final[Mapping[str, Any]] = {"type": "text", "text": "The caller left befo
 Result = TypeVar("Result")
 
 
-async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, relay: Relay) -> HandResult:
-    """Ask once, and pass the answer on. Its result is the Message; where the answer was an error, or broke off, a result
-    that is marked as one. From the beginning of an answer on nothing is raised that would have it asked again.
+async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, relay: Relay | None) -> HandResult:
+    """Ask once, and pass the answer on, where somebody takes it.
+
+    Its result is the Message; where the answer was an error, or broke off, a result that is marked as one. From the
+    beginning of an answer on nothing is raised that would have it asked again.
 
     Raises:
         HandError: ``hand.unavailable`` (no connection: not executed), ``hand.timeout``, ``hand.lost_reply`` (unknown),
             ``hand.protocol`` (a redirect, a coded answer; executed) before anything was passed on.
     """
-    body = _same(relay.body, call)
+    route = ROUTES[call.action]
+    body = _body(route, relay, call)
     began = time.monotonic()
-    url = URL(f"{base_url.rstrip('/')}{PATH}", encoded=True)
-    added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, "POST", url.raw_path)
-    if BETAS in call.args:
-        url = url.with_query("beta=true")
-    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01", **relay.headers}
+    url = route.url(base_url, call.args)
+    added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, route.method, url.raw_path)
+    headers = {"anthropic-version": "2023-06-01", **({} if relay is None else relay.headers)}
+    if body is not None:
+        headers["content-type"] = "application/json"
     if call.args.get(BETAS):
         headers["anthropic-beta"] = ",".join(call.args[BETAS])
     ours = {name.lower() for name in added.headers}
     headers = {name: value for name, value in headers.items() if name.lower() not in ours} | dict(added.headers)
     async with http_answer.attempted(call.deadline_seconds):
+        asking = http.request(route.method, url, data=body, headers=headers, allow_redirects=False)
         try:
-            asking = http.request("POST", url, data=body, headers=headers, allow_redirects=False)
-            response = await _unless_gone(asking, relay.gone)
+            response = await (asking if relay is None else _unless_gone(asking, relay.gone))
         except _Gone:
             return HandResult((_LEFT,), {"type": "broken_off", "message": "nobody waits"}, is_error=True)
     async with response:
@@ -68,13 +70,14 @@ async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, re
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, f"status {response.status}")
         if response.headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "a coded answer that was not asked for")
-        relay.begin(response.status, dict(response.headers))
+        if relay is not None:
+            relay.begin(response.status, dict(response.headers))
         left = max(0.0, call.deadline_seconds - (time.monotonic() - began))
         streamed = response.status == 200 and response.content_type == _EVENT_STREAM
-        taking = _Stream(response, relay, call) if streamed else _Whole(response, relay, call)
+        taking = _Stream(response, relay, call) if streamed and relay is not None else _Whole(response, relay, call)
         try:
             async with asyncio.timeout(left):
-                await _unless_gone(taking.take(), relay.gone)
+                await (taking.take() if relay is None else _unless_gone(taking.take(), relay.gone))
         except (aiohttp.ClientError, OSError, Disconnected, TimeoutError, _Gone) as error:
             return taking.broken(type(error).__name__)
         except HandrailError as error:
@@ -87,9 +90,9 @@ class _Gone(Exception):
 
 
 class _Whole:
-    """An answer in one piece: a Message, or an error."""
+    """An answer in one piece: a Message or another object, its lines, or an error."""
 
-    def __init__(self, response: aiohttp.ClientResponse, relay: Relay, call: HandCall) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, relay: Relay | None, call: HandCall) -> None:
         self._response = response
         self._relay = relay
         self._limit = call.result_max_bytes
@@ -100,13 +103,11 @@ class _Whole:
             self._body += chunk
             if len(self._body) > self._limit:
                 raise HandError(Reason.HAND_RESULT_TOO_LARGE, HandFailure.EXECUTED, "answer too large")
-            await self._relay.chunk(chunk)
+            if self._relay is not None:
+                await self._relay.chunk(chunk)
 
     def result(self) -> HandResult:
-        try:
-            said = parse(bytes(self._body))
-        except Refused:
-            said = None
+        said = _read(bytes(self._body), lines=self._response.content_type in _LINES)
         if self._response.status == 200 and isinstance(said, dict):
             return HandResult((), said)
         return _failure(self._response, said)
@@ -159,13 +160,28 @@ class _Stream:
         return _broken(self._response, why, self._assembly.message)
 
 
-def _same(body: bytes, call: HandCall) -> bytes:
-    """The caller's bytes, where they say what was decided.
+def _read(body: bytes, *, lines: bool) -> Any:
+    """An object, or the lines of one each as ``{lines}``; ``None`` where it is neither."""
+    try:
+        if not lines:
+            return parse(body)
+        return {"lines": [parse(line) for line in body.split(b"\n", _RECORDED_LINES_MAX) if line]}
+    except Refused:
+        return None
+
+
+def _body(route: Route, relay: Relay | None, call: HandCall) -> bytes | None:
+    """The body of the request: the caller's bytes, where they say what was decided.
 
     Raises:
         HandError: ``hand.protocol``, not executed: they say something else.
     """
     args = {name: value for name, value in call.args.items() if name != BETAS}
+    if not route.body:
+        return None
+    if relay is None:
+        return canonical(args)
+    body = relay.body
     try:
         same = canonical(parse(body)) == canonical(args)
     except Refused:

@@ -77,7 +77,10 @@ async def test_a_stream_comes_through_byte_for_byte(ready: World) -> None:
 
 async def test_the_request_goes_out_as_the_client_wrote_it(ready: World) -> None:
     ready.api.script(message("yes"))
-    body = b'{ "max_tokens":64,"zebra": {"b":1.50,"a":[]},\n "model":"claude-opus-4-6","messages":[{"role":"user","content":"hi"}] }'
+    body = (
+        b'{ "max_tokens":64,"zebra": {"b":1.50,"a":[]},\n "model":"claude-opus-4-6",'
+        b'"messages":[{"role":"user","content":"hi"}] }'
+    )
     headers = {"anthropic-beta": "one-2026-01-01, two-2026-01-01", "anthropic-version": "2023-06-01", "x-app": "cli"}
     answer = await ready.post(body, path="/anthropic/v1/messages?beta=true", **headers)
     assert answer.status_code == 200, answer.text
@@ -264,7 +267,7 @@ async def test_errors_of_the_provider_come_through_as_they_are(ready: World, sta
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("3", "false")
     assert answer.headers["request-id"].startswith("req_")
     [entry] = await ready.entries(EntryType.STEP_FAILED)
-    assert entry["reasons"] == ["policy.allowed", "hand.failed"] or "hand.failed" in entry["reasons"]
+    assert "hand.failed" in entry["reasons"]
 
 
 async def test_a_stream_that_says_it_broke_off_says_so_to_the_client(ready: World) -> None:

@@ -30,6 +30,7 @@ TOOLS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """What the client runs: ``Read`` is allowed by the shipped policy, and about ``Bash`` a person is asked."""
 PEOPLE: Final = {
+    "admin": ["security_admin"],
     "op": ["operator"],
     "pat": ["approver"],
     "bot": ["agent"],
@@ -89,12 +90,12 @@ class World:
     async def entries(self, *kinds: EntryType) -> list[dict[str, Any]]:
         """What is on record, of some types, in order."""
         page = await self.json("GET", "/v1/audit/entries?limit=1000", "eve")
-        found = [one["entry"] if "entry" in one else one for one in page["entries"]]
+        found = [one.get("entry", one) for one in page["entries"]]
         return [one for one in found if one["type"] in {str(kind) for kind in kinds}]
 
     async def approve(self, text: str) -> str:
         """Approve what a text asks to; the id of the approval."""
-        approval = text.split("/approvals/", 1)[1].split()[0].rstrip(".,]")
+        approval = text.split("/approvals/", 1)[1].split(maxsplit=1)[0].rstrip(".,]")
         return await self.approve_id(approval)
 
     async def approve_id(self, approval: str) -> str:
@@ -143,12 +144,7 @@ async def world(
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
             assert (await http.get("/readyz")).status_code == 200
-            people = await built.directory.bootstrap(
-                [
-                    NewPrincipal("admin", ["security_admin"]),
-                    *(NewPrincipal(name, roles) for name, roles in PEOPLE.items()),
-                ]
-            )
+            people = await built.directory.bootstrap([NewPrincipal(name, roles) for name, roles in PEOPLE.items()])
             keys = {one["principal"]["id"]: one["api_key"]["token"] for one in people}
             ready = World(built, url, http, keys, api)
             await built.hands.settled()
@@ -162,7 +158,7 @@ async def world(
 
 
 def bundle(directory: Path, actions: Sequence[str]) -> Path:
-    """The shipped policies with a grant for what agents run themselves: about what changes something a person is asked."""
+    """The shipped policies with a grant for what agents run: about what changes something a person is asked."""
     shutil.copytree(Path(policies.__file__).parent, directory, ignore=shutil.ignore_patterns("__pycache__"))
     grants = directory / "handrail" / "grants" / "data.json"
     grant = {"roles": ["agent"], "hand": "code", "actions": list(actions)}

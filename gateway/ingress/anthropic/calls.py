@@ -91,6 +91,9 @@ class Released(Protocol):
     async def report(self, caller: Principal, step: Step, result: HandResult) -> object:
         """Put on record what came of one. Raises ``request.conflict`` where something else was reported of it."""
 
+    async def name(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> None:
+        """Have the caller's ``call_id`` mean a step, too."""
+
     async def collect(self, caller: Principal, context_id: str | None, call: Mapping[str, Any]) -> Step | None:
         """The step by which a person approved exactly this call meanwhile; once for each approval."""
 

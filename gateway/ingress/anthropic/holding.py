@@ -3,8 +3,8 @@
 Text and thoughts pass as they come, byte for byte. From the first ``tool_use`` block on everything waits, for blocks
 come in the order of their index and a client adds each to the last. When the message says why it stopped, all its tool
 blocks are known and judged as one plan; then what waited goes out: an allowed block as it came, a denied one as a text
-block in its place, so that the indices stay what they were. Where no tool block is left, ``stop_reason`` is ``end_turn``
-instead of ``tool_use``: a client must not wait for a call that it was not given.
+block in its place, so that the indices stay what they were. Where no tool block is left, ``stop_reason`` is
+``end_turn`` instead of ``tool_use``: a client must not wait for a call that it was not given.
 
 No I/O; one :class:`Holder` for each answer.
 """

@@ -1,4 +1,4 @@
-"""What the gateway says itself, in the forms of the Messages API: errors, and messages that stand in for an answer. Pure.
+"""What the gateway says itself in the forms of the Messages API: errors, and messages in place of an answer. Pure.
 
 A denial says what the plan API would say of it, and no more.
 """

@@ -100,6 +100,28 @@ def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: 
     )
 
 
+def bare(
+    headers: Mapping[str, str], betas: Iterable[str], args: Mapping[str, Any], *, beta: bool, raw: bytes = b""
+) -> MessagesRequest:
+    """A request that is none for a message.
+
+    Raises:
+        Refused: ``request.malformed``: a header of the API's that cannot be one.
+    """
+    named = _betas(betas)
+    if "betas" in args:
+        raise _malformed("nothing: betas are named in the header anthropic-beta", "betas")
+    return MessagesRequest(
+        raw=raw,
+        body=args,
+        args={**args, "betas": named} if named or beta else args,
+        headers=_passed(headers),
+        purpose=headers.get(PURPOSE_HEADER),
+        stream=False,
+        results=(),
+    )
+
+
 def context_id(request: MessagesRequest, headers: Mapping[str, str], caller: Principal) -> str | None:
     """The context that the client names, or that follows from how it names its session; ``None`` where it says nothing.
 
@@ -112,7 +134,9 @@ def context_id(request: MessagesRequest, headers: Mapping[str, str], caller: Pri
     named = headers.get(CONTEXT_HEADER)
     if named is not None:
         if _CONTEXT_ID.fullmatch(named) is None:
-            raise Malformed("not a context", parameter=CONTEXT_HEADER, expected="letters, digits, . _ : - (at most 128)")
+            raise Malformed(
+                "not a context", parameter=CONTEXT_HEADER, expected="letters, digits, . _ : - (at most 128)"
+            )
         return named
     session: Any = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
     if session is None:
