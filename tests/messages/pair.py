@@ -18,6 +18,8 @@ TOOLS: Final = {
     for name in ("Bash", "Read")
 }
 """The shipped policy allows both: this is about what passes, not about what does not."""
+_MODEL: Final = {"actions": {name: {"side_effects": "none"} for name in ("batches.cancel", "batches.delete")}}
+"""Likewise."""
 Ask: TypeAlias = Callable[[AsyncAnthropic], Awaitable[Any]]
 _TOLD: Final = ("retry-after", "x-should-retry", "anthropic-ratelimit-requests-remaining", "anthropic-organization-id")
 """Headers of an error by which clients go."""
@@ -82,7 +84,7 @@ async def paired(api: StandIn, home: Path, retries: int = 0) -> AsyncIterator[Pa
         retries: how often the SDK asks again by itself.
     """
     async with (
-        world(home, api, tools=TOOLS) as ready,
+        world(home, api, tools=TOOLS, model=_MODEL) as ready,
         AsyncAnthropic(base_url=api.url, api_key=api.key, max_retries=retries) as direct,
         AsyncAnthropic(base_url=ready.base_url, api_key=ready.keys["bot"], max_retries=retries) as through,
     ):

@@ -45,6 +45,7 @@ class Asked:
         beta: ``?beta=true``.
         own_credential: of the client's own headers, its credential for the provider, where it named its Handrail key in
             a header of its own.
+        base_url: of this API at the gateway, as the client reaches it.
     """
 
     caller: Principal
@@ -53,6 +54,7 @@ class Asked:
     betas: Sequence[str] = ()
     beta: bool = False
     own_credential: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str = ""
 
 
 class MessagesIngress:

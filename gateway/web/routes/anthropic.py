@@ -14,9 +14,9 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.anthropic_answers import AnswerStream
-from gateway.web.anthropic_requests import own_credential, single_headers
+from gateway.web.anthropic_requests import PREFIX, own_credential, single_headers
 from gateway.web.bodies import JSON, query, require_media_type, segment
-from gateway.web.context import request_id_of
+from gateway.web.context import gateway_of, request_id_of
 from gateway.web.routing import Body, Endpoint, Handler
 
 MESSAGES_PATH: Final = "/anthropic/v1/messages"
@@ -36,7 +36,9 @@ async def _asked(request: Request, principal: Principal, *parameters: str, body:
     betas = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"anthropic-beta"]
     raw = await request.body() if body else b""
     beta = named.pop("beta", None) == "true"
-    return Asked(principal, raw, headers, betas, beta, own_credential(headers)), named
+    base_url = gateway_of(request.scope).settings.server.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    own, base_url = own_credential(headers), base_url.rstrip("/") + PREFIX
+    return Asked(principal, raw, headers, betas, beta, own, base_url), named
 
 
 def _stream(request: Request, answering: Coroutine[Any, Any, Answer]) -> ASGIApp:
