@@ -85,8 +85,10 @@ class Takes(Protocol):
 class Released(Protocol):
     """What is known of calls that were let go."""
 
-    async def find(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
-        """Call id -> its step, of those of the caller's that were let go."""
+    async def find(
+        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
+    ) -> Mapping[str, Step]:
+        """Call id -> its step, of those of the caller's that were let go; of several that of this context."""
 
     async def report(self, caller: Principal, step: Step, result: HandResult) -> object:
         """Put on record what came of one. Raises ``request.conflict`` where something else was reported of it."""
@@ -152,14 +154,16 @@ class Calls:
                 denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
         return denied
 
-    async def hear(self, caller: Principal, results: Sequence[ToolResult]) -> None:
+    async def hear(self, caller: Principal, context: Context, results: Sequence[ToolResult]) -> None:
         """Put on record what the client says came of its calls. What was never let go here, or is reported otherwise
         than before, is no report: it is part of a conversation, as whoever sent it says.
 
         Raises:
             Unavailable: it cannot be recorded, so that the conversation cannot go on.
         """
-        known = await self._released.find(caller, [one.call_id for one in results]) if results else {}
+        if not results:
+            return
+        known = await self._released.find(caller, [one.call_id for one in results], context.id)
         for one in results:
             if one.call_id not in known:
                 continue

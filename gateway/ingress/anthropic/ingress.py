@@ -78,7 +78,7 @@ class MessagesIngress:
             caller, past_calls(request.body)[:PAST_CALLS_MAX]
         )
         context = Context(named or new_context(), said=named is not None)
-        await self._calls.hear(caller, request.results)
+        await self._calls.hear(caller, context, request.results)
         return await (await self.exchange(asked, request, MESSAGES, request.args, context)).answer()
 
     async def read(self, asked: Asked, raw: bytes | None = None) -> MessagesRequest:
