@@ -133,9 +133,17 @@ async def world(
     tools: Mapping[str, Mapping[str, Any]] = TOOLS,
     model: Mapping[str, Any] | None = None,
     pinned: bool = True,
+    keys: Mapping[str, str] | None = None,
+    granted: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[World]:
-    """A gateway in a fresh home, with its people, its hands pinned and the key of the stand-in sealed."""
-    policy = {"bundle": bundle(home / "policies", sorted(tools))}
+    """A gateway in a fresh home, with its people, its hands pinned and the key of the stand-in sealed.
+
+    Args:
+        keys: of the people of a home that is not fresh any more.
+        granted: hand -> actions that agents may use though they change something, beside ``tools``.
+    """
+    rules = home / "policies"
+    policy = {"bundle": rules if rules.exists() else bundle(rules, {"code": sorted(tools), **(granted or {})})}
     changes = {"anthropic": {"ask_hold_seconds": 0.0}, "policy": policy, **(settings or {})}
     built = build(
         Settings(home=home, server={"port": 0}, hands=hands(api, tools, **(model or {})), **changes)  # type: ignore[arg-type]
@@ -144,25 +152,27 @@ async def world(
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
             assert (await http.get("/readyz")).status_code == 200
-            people = await built.directory.bootstrap([NewPrincipal(name, roles) for name, roles in PEOPLE.items()])
-            keys = {one["principal"]["id"]: one["api_key"]["token"] for one in people}
+            fresh = keys is None
+            if keys is None:
+                people = await built.directory.bootstrap([NewPrincipal(name, roles) for name, roles in PEOPLE.items()])
+                keys = {one["principal"]["id"]: one["api_key"]["token"] for one in people}
             ready = World(built, url, http, keys, api)
             await built.hands.settled()
-            if pinned:
+            if pinned and fresh:
                 for hand in ("claude", "code"):
                     offered = await ready.json("GET", f"/v1/hands/{hand}", "op")
                     await ready.json("POST", f"/v1/hands/{hand}/pin", "op", {"digest": offered["offered_digest"]})
-                if (model or {}).get("secrets") is None:
+                if built.settings.hands["claude"].secrets:
                     await set_key(ready)
             yield ready
 
 
-def bundle(directory: Path, actions: Sequence[str]) -> Path:
+def bundle(directory: Path, granted: Mapping[str, Sequence[str]]) -> Path:
     """The shipped policies with a grant for what agents run: about what changes something a person is asked."""
     shutil.copytree(Path(policies.__file__).parent, directory, ignore=shutil.ignore_patterns("__pycache__"))
     grants = directory / "handrail" / "grants" / "data.json"
-    grant = {"roles": ["agent"], "hand": "code", "actions": list(actions)}
-    grants.write_text(json.dumps({**json.loads(grants.read_text()), "table": [grant]}))
+    table = [{"roles": ["agent"], "hand": hand, "actions": list(actions)} for hand, actions in granted.items()]
+    grants.write_text(json.dumps({**json.loads(grants.read_text()), "table": table}))
     return directory
 
 
