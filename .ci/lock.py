@@ -1,6 +1,6 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
 deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo,
-compliance-trestle and Presidio, which tests run, have environments and locks of their own.
+compliance-trestle, Presidio and claude-agent-sdk, which tests run, have environments and locks of their own.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.
@@ -23,6 +23,7 @@ APART = {
     "agentdojo": ROOT / "tests" / "agentdojo" / "requirements.lock",
     "trestle": ROOT / "tests" / "controls" / "trestle" / "requirements.lock",
     "presidio": ROOT / "tests" / "personal_data" / "presidio" / "requirements.lock",
+    "claude-agent-sdk": ROOT / "tests" / "messages" / "agent_sdk" / "requirements.lock",
 }
 OWN = frozenset({"handrail", "handrail-client"})
 HEADER = """\

@@ -35,7 +35,9 @@ class Step(Protocol):
 class FindsCalls(Protocol):
     """Steps that clients run, by what the clients call them (``store.client_calls``)."""
 
-    async def released(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
+    async def released(
+        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
+    ) -> Mapping[str, Step]:
         """Call id -> its released step, of the caller's."""
 
     async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[Step]:
@@ -53,9 +55,12 @@ class ClientCalls:
     reports: ClientReports
     rows: FindsCalls
 
-    async def find(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
-        """Call id -> its released step, of those that the caller asked for. Raises ``log.unavailable``."""
-        return await self.rows.released(caller, call_ids)
+    async def find(
+        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
+    ) -> Mapping[str, Step]:
+        """Call id -> its released step, of those that the caller asked for, in this context where there are several.
+        Raises ``log.unavailable``."""
+        return await self.rows.released(caller, call_ids, context_id)
 
     async def name(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> None:
         """Have the caller's ``call_id`` mean a step of its plan, too; the same once more changes nothing.

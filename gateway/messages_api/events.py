@@ -2,7 +2,7 @@
 
 What is let through is let through as it came, so every event keeps its bytes, whatever chunks they came in. An event
 that two readers could take for two different ones is refused: clients of the Messages API go by the event's name or by
-the ``type`` in its data, so both have to be there and the same.
+the ``type`` in its data, so both have to be there, and the same where either is one that they know.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,22 @@ from gateway.reasons import Reason
 EVENT_MAX_BYTES: Final = 4_194_304
 """Of one event. A block's start may carry a whole document (a result of a tool at Anthropic's)."""
 
+KNOWN: Final = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "ping",
+        "error",
+    }
+)
+"""Events that clients act on. The API adds others, which clients leave alone (its documentation, versioning)."""
+OTHER: Final = "other"
+"""The name that an event has here whose own name and type are none of :data:`KNOWN`."""
+
 _BREAKS: Final = (b"\n", b"\r")
 
 
@@ -24,9 +40,9 @@ class StreamEvent:
     """One event.
 
     Attributes:
-        raw: its bytes, the empty line at its end among them.
-        name: its ``event`` and the ``type`` of its data; ``None`` where it carries no data, and so is none for a client
-            (a comment that keeps the connection open).
+        raw: its bytes, the empty line at its end among them, where it has one.
+        name: its ``event`` and the ``type`` of its data, or :data:`OTHER`; ``None`` where it carries no data, and so is
+            none for a client (a comment that keeps the connection open).
         data: its data as JSON.
     """
 
@@ -67,14 +83,18 @@ class EventReader:
         if len(self._buffer) > self._max:
             raise _unreadable("an event that is too long")
 
-    def end(self) -> None:
-        """The stream is over.
+    def end(self) -> Iterator[StreamEvent]:
+        """The stream is over: what is left of it. The SDKs take what stands before the end without an empty line for an
+        event too, unlike browsers.
 
         Raises:
             Refused: ``hand.protocol`` where it ends in the middle of an event.
         """
-        if bytes(self._buffer).strip(b"\r\n"):
-            raise _unreadable("the stream ends within an event")
+        raw = bytes(self._buffer)
+        self._buffer.clear()
+        self._line = self._looked = 0
+        if raw:
+            yield read_event(raw)
 
     def _end_of_event(self) -> int | None:
         """Where the first event in the buffer ends: behind the first empty line. A carriage return at the end of the
@@ -137,7 +157,10 @@ def read_event(raw: bytes) -> StreamEvent:
         content = parse("\n".join(data).encode("utf-8"))
     except Refused:
         raise _unreadable("an event whose data is not JSON") from None
-    if not isinstance(content, dict) or content.get("type") != name:
+    kind = content.get("type") if isinstance(content, dict) else None
+    if isinstance(kind, str) and kind not in KNOWN and name not in KNOWN:
+        return StreamEvent(raw, OTHER, content)
+    if kind != name:
         raise _unreadable("an event whose name is not its type")
     return StreamEvent(raw, name, content)
 

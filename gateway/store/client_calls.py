@@ -35,8 +35,11 @@ class SqlClientCalls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def released(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, ClientCall]:
-        """Call id -> its released step, of those that the caller asked for; the newest where there are several.
+    async def released(
+        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
+    ) -> Mapping[str, ClientCall]:
+        """Call id -> its released step, of those that the caller asked for. Where there are several, as some endpoints
+        count their calls from nought, the newest of this context, or else the newest.
 
         Raises:
             Unavailable: the database does not answer.
@@ -63,6 +66,7 @@ class SqlClientCalls:
             return [*connection.execute(own), *connection.execute(named)]
 
         rows = await reading(self._engine, "calls of clients", read)
+        rows = sorted(rows, key=lambda row: row.context_id == context_id)
         return {row.call_id: ClientCall(row.plan_id, row.step_id, row.context_id) for row in rows}
 
     async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Sequence[ClientCall]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
@@ -14,6 +14,8 @@ from gateway.web.access import ResponseAborted
 from gateway.web.anthropic_requests import REQUEST_ID
 from gateway.web.sse import HEARTBEAT_SECONDS, departed
 
+Result = TypeVar("Result")
+
 _log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_SECONDS: Final = 30.0
@@ -21,22 +23,22 @@ SEND_TIMEOUT_SECONDS: Final = 30.0
 
 
 class AnswerStream:
-    """An ASGI answer whose parts go out as they come. A client that leaves, or takes nothing, ends it, and with it the
-    call at the provider."""
+    """An ASGI answer whose parts go out as they come. A client that leaves, before it or while it comes, or takes
+    nothing, ends it, and with it the call at the provider.
+
+    Args:
+        answering: gives the answer; what it raises is raised before anything was sent.
+        still_permitted: awaited again and again while the answer lasts; raising ends it.
+    """
 
     def __init__(
         self,
-        answer: Answer,
+        answering: Coroutine[Any, Any, Answer],
         request_id: str,
         still_permitted: Callable[[], Awaitable[object]],
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
-        """Send ``answer``.
-
-        Args:
-            still_permitted: awaited again and again while the answer lasts; raising ends it.
-        """
-        self._answer = answer
+        self._answering = answering
         self._request_id = request_id
         self._still_permitted = still_permitted
         self._permitted_at = time.monotonic()
@@ -44,23 +46,25 @@ class AnswerStream:
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        pump = asyncio.create_task(self._pump(send))
         departure = asyncio.create_task(departed(receive))
         try:
-            await asyncio.wait({pump, departure}, return_when=asyncio.FIRST_COMPLETED)
+            answer = await _unless(departure, self._answering)
+            if answer is None:
+                _log.info("client left before its answer began")
+                raise ResponseAborted
+            try:
+                await _unless(departure, self._pump(answer, send))
+            finally:
+                await _close(answer.parts)
         finally:
-            pump.cancel()
             departure.cancel()
-            await asyncio.gather(pump, departure, return_exceptions=True)
-            await _close(self._answer.parts)
-        if not pump.cancelled() and (failure := pump.exception()) is not None:
-            raise failure
+            await asyncio.gather(departure, return_exceptions=True)
 
-    async def _pump(self, send: Send) -> None:
-        headers = {REQUEST_ID: self._request_id, **self._answer.headers}
+    async def _pump(self, answer: Answer, send: Send) -> None:
+        headers = {REQUEST_ID: self._request_id, **answer.headers}
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await self._put(send, {"type": "http.response.start", "status": self._answer.status, "headers": raw})
-        async for part in self._answer.parts:
+        await self._put(send, {"type": "http.response.start", "status": answer.status, "headers": raw})
+        async for part in answer.parts:
             if time.monotonic() - self._permitted_at >= HEARTBEAT_SECONDS:
                 await self._check()
             await self._put(send, {"type": "http.response.body", "body": part, "more_body": True})
@@ -81,6 +85,17 @@ class AnswerStream:
         except TimeoutError:
             _log.info("client takes nothing of its answer; closing it")
             raise ResponseAborted from None
+
+
+async def _unless(departure: asyncio.Task[None], work: Coroutine[Any, Any, Result]) -> Result | None:
+    """What the work gives; ``None`` where the client left before, which ends it."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working, departure}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _close(parts: AsyncIterator[bytes]) -> None:

@@ -8,8 +8,8 @@ is put together here for the record.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import aiohttp
 
@@ -17,7 +17,7 @@ from gateway.calls import HandCall, HandResult, Relay
 from gateway.canonical import canonical, parse
 from gateway.errors import HandrailError, Refused
 from gateway.messages_api.assembling import Assembly
-from gateway.messages_api.events import EventReader
+from gateway.messages_api.events import EventReader, StreamEvent
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters import http_answer
@@ -33,6 +33,8 @@ _AFTER_SECONDS: Final = 0.2
 """How long the end of a body may take to come after the event that ends the message; then its connection is closed,
 where it would be used again."""
 _ERROR_TEXT_MAX: Final = 2000
+_LEFT: Final[Mapping[str, Any]] = {"type": "text", "text": "The caller left before the answer began."}
+Result = TypeVar("Result")
 
 
 async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, relay: Relay | None) -> HandResult:
@@ -58,7 +60,11 @@ async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, re
     ours = {name.lower() for name in added.headers}
     headers = {name: value for name, value in headers.items() if name.lower() not in ours} | dict(added.headers)
     async with http_answer.attempted(call.deadline_seconds):
-        response = await http.request(route.method, url, data=body, headers=headers, allow_redirects=False)
+        asking = http.request(route.method, url, data=body, headers=headers, allow_redirects=False)
+        try:
+            response = await (asking if relay is None else _unless_gone(asking, relay.gone))
+        except _Gone:
+            return HandResult((_LEFT,), {"type": "broken_off", "message": "nobody waits"}, is_error=True)
     async with response:
         if 300 <= response.status < 400 or response.status < 200:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, f"status {response.status}")
@@ -120,21 +126,28 @@ class _Stream:
         self._assembly = Assembly()
 
     async def take(self) -> None:
-        reader = EventReader()
-        async for chunk in self._response.content.iter_any():
-            self._room -= len(chunk)
-            if self._room < 0:
-                raise HandError(Reason.HAND_RESULT_TOO_LARGE, HandFailure.EXECUTED, "answer too large")
-            for event in reader.feed(chunk):
-                self._assembly.take(event)
-                await self._relay.event(event)
+        chunks, reader = self._response.content.iter_any(), EventReader()
+        async for chunk in chunks:
+            await self._pass(self._counted(reader, chunk))
             if self._assembly.ended:
-                # What comes now is the end of the body, or nothing that anybody waits for.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_AFTER_SECONDS):
-                        await self._response.content.read()
-                return
-        reader.end()
+                break
+        # What comes after the message is its body's end, or events that no client waits for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AFTER_SECONDS if self._assembly.ended else None):
+                async for chunk in chunks:
+                    await self._pass(self._counted(reader, chunk))
+        await self._pass(reader.end())
+
+    def _counted(self, reader: EventReader, chunk: bytes) -> Iterator[StreamEvent]:
+        self._room -= len(chunk)
+        if self._room < 0:
+            raise HandError(Reason.HAND_RESULT_TOO_LARGE, HandFailure.EXECUTED, "answer too large")
+        return reader.feed(chunk)
+
+    async def _pass(self, events: Iterator[StreamEvent]) -> None:
+        for event in events:
+            self._assembly.take(event)
+            await self._relay.event(event)
 
     def result(self) -> HandResult:
         if self._assembly.ended and self._assembly.error is None:
@@ -178,8 +191,8 @@ def _body(route: Route, relay: Relay | None, call: HandCall) -> bytes | None:
     return body
 
 
-async def _unless_gone(work: Awaitable[None], gone: asyncio.Event) -> None:
-    """Do the work, unless and until nobody waits for it."""
+async def _unless_gone(work: Awaitable[Result], gone: asyncio.Event) -> Result:
+    """What the work gives, unless and until nobody waits for it."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(gone.wait())
     try:
@@ -190,7 +203,7 @@ async def _unless_gone(work: Awaitable[None], gone: asyncio.Event) -> None:
         leaving.cancel()
         working.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-    working.result()
+    return working.result()
 
 
 def _failure(response: aiohttp.ClientResponse, said: Any, message: Mapping[str, Any] | None = None) -> HandResult:

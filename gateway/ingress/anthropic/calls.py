@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.calls import HandResult, Relay
-from gateway.errors import HandrailError, Unavailable
+from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
@@ -30,6 +30,8 @@ ADAPTER: Final = "client"
 CONNECTOR: Final = "anthropic"
 SETTLE_SECONDS: Final = 30.0
 """How long a plan of calls may take to be decided; nothing of it runs here."""
+_ILL_FORMED: Final = "schema."
+"""How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOBODY: Final = "client"
 """The hand that an unknown tool is looked for on where a caller has none that its client runs: there is none of it, so
@@ -83,8 +85,10 @@ class Takes(Protocol):
 class Released(Protocol):
     """What is known of calls that were let go."""
 
-    async def find(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
-        """Call id -> its step, of those of the caller's that were let go."""
+    async def find(
+        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
+    ) -> Mapping[str, Step]:
+        """Call id -> its step, of those of the caller's that were let go; of several that of this context."""
 
     async def report(self, caller: Principal, step: Step, result: HandResult) -> object:
         """Put on record what came of one. Raises ``request.conflict`` where something else was reported of it."""
@@ -132,7 +136,14 @@ class Calls:
         if not left:
             return denied
         plan = signed(CONNECTOR, self._settings, self._signer, caller, context.id, left)
-        view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
+        try:
+            view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
+        except Refused as refused:
+            if not refused.reason.startswith(_ILL_FORMED):
+                raise
+            # The model wrote calls that no hand takes. They are one plan, so none of them is let go, and it is told.
+            wrong = {use.index: notices.ill_formed(use.name, refused) for use in judged if use.index not in approved}
+            return denied | wrong
         view = await rested(self._pipeline, view, caller, self._settings.anthropic.ask_hold_seconds)
         steps = {step["id"]: step for step in view["steps"]}
         for use in judged:
@@ -143,14 +154,16 @@ class Calls:
                 denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
         return denied
 
-    async def hear(self, caller: Principal, results: Sequence[ToolResult]) -> None:
+    async def hear(self, caller: Principal, context: Context, results: Sequence[ToolResult]) -> None:
         """Put on record what the client says came of its calls. What was never let go here, or is reported otherwise
         than before, is no report: it is part of a conversation, as whoever sent it says.
 
         Raises:
             Unavailable: it cannot be recorded, so that the conversation cannot go on.
         """
-        known = await self._released.find(caller, [one.call_id for one in results]) if results else {}
+        if not results:
+            return
+        known = await self._released.find(caller, [one.call_id for one in results], context.id)
         for one in results:
             if one.call_id not in known:
                 continue

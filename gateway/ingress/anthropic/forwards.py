@@ -25,6 +25,7 @@ LIST: Final = "batches.list"
 RESULTS: Final = "batches.results"
 REQUESTS_MAX: Final = 10_000
 _ID_MAX: Final = 64
+JSON_HEAD: Final = {"content-type": "application/json"}
 
 
 class Forwards:
@@ -54,9 +55,10 @@ class Forwards:
         names = [str(one.get("id")) for one in batches]
         own = await self._ingress.released.find(asked.caller, names)
         kept = [one for one in batches if str(one.get("id")) in own]
-        if body and len(kept) == len(names):
+        shown = [_to_be_fetched_here(one, asked.base_url) for one in kept]
+        if body and shown == batches:
             return Answer(status, exchange.head, once(body))
-        return Answer(200, exchange.head, once(orjson.dumps({**page, "data": kept})))
+        return Answer(200, exchange.head, once(orjson.dumps({**page, "data": shown})))
 
     async def create(self, asked: Asked) -> Answer:
         """``POST /v1/messages/batches``. What was made is its caller's before anybody is told of it."""
@@ -95,12 +97,15 @@ class Forwards:
             raise Absent("batch")
         request = bare(asked.headers, asked.betas, {"id": batch_id}, beta=asked.beta)
         context = Context(own.context_id, said=True)
-        if action != RESULTS:
-            return await self._plain(asked, request, action, request.args, context)
         exchange = await self._exchange(asked, request, action, request.args, context)
         status, body, view = await exchange.recorded()
-        if status != 200:
+        if status not in {0, 200}:
             return Answer(status, exchange.head, once(body))
+        if action != RESULTS:
+            said = view["steps"][0]["result"]["structured"]
+            shown = _to_be_fetched_here(said, asked.base_url)
+            same = body and shown == said
+            return Answer(200, exchange.head or JSON_HEAD, once(body if same else orjson.dumps(shown)))
         if not body:
             lines = view["steps"][0]["result"]["structured"].get("lines", ())
             body = b"".join(orjson.dumps(line) + b"\n" for line in lines)
@@ -150,4 +155,12 @@ class Forwards:
         status, body, view = await exchange.recorded()
         if not body and status in {0, 200}:
             body = orjson.dumps(view["steps"][0]["result"]["structured"])
-        return Answer(status or 200, exchange.head or {"content-type": "application/json"}, once(body))
+        return Answer(status or 200, exchange.head or JSON_HEAD, once(body))
+
+
+def _to_be_fetched_here(batch: Mapping[str, Any], base_url: str) -> Mapping[str, Any]:
+    """A batch whose ``results_url`` leads to this gateway. Clients go where it says with the key that they have: they
+    would carry the gateway's own to the provider, and pass by every judgement."""
+    if not isinstance(batch.get("results_url"), str):
+        return batch
+    return {**batch, "results_url": f"{base_url}/v1/messages/batches/{batch['id']}/results"}

@@ -18,7 +18,7 @@ import orjson
 from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.messages_api.blocks import ANSWERED, DELTAS, TEXT, TOOL_USE
-from gateway.messages_api.events import StreamEvent
+from gateway.messages_api.events import OTHER, StreamEvent
 from gateway.reasons import Reason
 
 HELD_MAX_BYTES: Final = 16_777_216
@@ -58,7 +58,7 @@ class Holder:
         self.waiting: tuple[ToolUse, ...] = ()
         """Calls that wait for :meth:`judged`; empty where none does."""
         self.last: bytes | None = None
-        """The event that ends the message, which goes out when the answer is on record."""
+        """The event that ends the message, and what followed it: they go out when the answer is on record."""
         self.failed = False
         """The upstream said itself that the answer broke off; that event went out as the last."""
 
@@ -73,16 +73,18 @@ class Holder:
         Raises:
             Refused: ``hand.protocol`` for whatever is not a message of this API, as it is documented.
         """
+        if event.name in {None, "ping", OTHER}:
+            return self._beside(event)
         if self.last is not None or self.failed:
             raise _foreign("something after the end")
         match event.name:
-            case None | "ping":
-                return [event.raw]
             case "error":
                 self.failed = True
                 return [event.raw]
             case "message_start":
                 return self._start(event)
+            case "content_block_stop" if not self._began:
+                return [event.raw]  # it ends nothing
             case "content_block_start" | "content_block_delta" | "content_block_stop" if self._began:
                 return self._block(event)
             case "message_delta" if self._began and self._open is None:
@@ -104,7 +106,9 @@ class Holder:
         out: list[bytes] = []
         for event in self._held:
             index = event.data.get("index")
-            if event.name == "message_delta":
+            if event.name == OTHER:
+                out.append(event.raw)
+            elif event.name == "message_delta":
                 out.append(_turned(event) if self._none_left else event.raw)
             elif index not in denied:
                 out.append(event.raw)
@@ -114,6 +118,13 @@ class Holder:
         return out
 
     # --- events ------------------------------------------------------------------------------------------------------
+
+    def _beside(self, event: StreamEvent) -> list[bytes]:
+        """What no client acts on keeps its place: among what waits, and behind the end of the message."""
+        if self.last is not None:
+            self.last += event.raw
+            return []
+        return self._hold(event) if event.name == OTHER and self._held else [event.raw]
 
     def _start(self, event: StreamEvent) -> list[bytes]:
         message = event.data.get("message")
@@ -149,7 +160,7 @@ class Holder:
         return self._hold(event) if self._tools else [event.raw]
 
     def _tools_over(self) -> bool:
-        return any(event.name == "message_delta" for event in self._held[-1:])
+        return any(event.name == "message_delta" for event in self._held)
 
     def _delta(self, event: StreamEvent) -> list[bytes]:
         delta = event.data.get("delta")

@@ -45,6 +45,7 @@ class Asked:
         beta: ``?beta=true``.
         own_credential: of the client's own headers, its credential for the provider, where it named its Handrail key in
             a header of its own.
+        base_url: of this API at the gateway, as the client reaches it.
     """
 
     caller: Principal
@@ -53,6 +54,7 @@ class Asked:
     betas: Sequence[str] = ()
     beta: bool = False
     own_credential: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str = ""
 
 
 class MessagesIngress:
@@ -76,7 +78,7 @@ class MessagesIngress:
             caller, past_calls(request.body)[:PAST_CALLS_MAX]
         )
         context = Context(named or new_context(), said=named is not None)
-        await self._calls.hear(caller, request.results)
+        await self._calls.hear(caller, context, request.results)
         return await (await self.exchange(asked, request, MESSAGES, request.args, context)).answer()
 
     async def read(self, asked: Asked, raw: bytes | None = None) -> MessagesRequest:

@@ -69,6 +69,11 @@ def unreadable(name: str) -> str:
     return f"[Handrail did not let the call of {name} through.\n{reason}: {TEXTS[reason]}]"
 
 
+def ill_formed(name: str, refused: HandrailError) -> str:
+    """The same for calls of which one is none that its hand takes."""
+    return f"[Handrail did not let the call of {name} through.\n{refused.reason}: {refused.text}]"
+
+
 def approval(step: Mapping[str, Any], public_url: str) -> str:
     """Where a person answers, and what happens then."""
     reasons = (step.get("decision") or {}).get("reasons", ())

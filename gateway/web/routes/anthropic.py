@@ -1,5 +1,6 @@
 """The Messages API of Anthropic, governed: clients change their base URL to ``/anthropic``."""
 
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -14,10 +15,10 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.anthropic_answers import AnswerStream
-from gateway.web.anthropic_requests import own_credential, single_headers
+from gateway.web.anthropic_requests import PREFIX, own_credential, single_headers
 from gateway.web.authentication import still_permitted
 from gateway.web.bodies import JSON, query, require_media_type, segment
-from gateway.web.context import request_id_of
+from gateway.web.context import gateway_of, request_id_of
 from gateway.web.routing import Body, Endpoint, Handler
 
 MESSAGES_PATH: Final = "/anthropic/v1/messages"
@@ -37,29 +38,31 @@ async def _asked(request: Request, principal: Principal, *parameters: str, body:
     betas = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"anthropic-beta"]
     raw = await request.body() if body else b""
     beta = named.pop("beta", None) == "true"
-    return Asked(principal, raw, headers, betas, beta, own_credential(headers)), named
+    base_url = gateway_of(request.scope).settings.server.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    own, base_url = own_credential(headers), base_url.rstrip("/") + PREFIX
+    return Asked(principal, raw, headers, betas, beta, own, base_url), named
 
 
-def _stream(request: Request, answer: Answer) -> ASGIApp:
-    return AnswerStream(answer, request_id_of(request.scope), partial(still_permitted, request.scope))
+def _stream(request: Request, answering: Coroutine[Any, Any, Answer]) -> ASGIApp:
+    return AnswerStream(answering, request_id_of(request.scope), partial(still_permitted, request.scope))
 
 
 async def messages(request: Request, principal: Principal) -> ASGIApp:
     """Ask the model; see ``gateway.ingress.anthropic``."""
     asked, _ = await _asked(request, principal, body=True)
-    return _stream(request, await _ingress(request).messages(asked))
+    return _stream(request, _ingress(request).messages(asked))
 
 
 async def count(request: Request, principal: Principal) -> ASGIApp:
     """Count the tokens of a request."""
     asked, _ = await _asked(request, principal, body=True)
-    return _stream(request, await Forwards(_ingress(request)).count(asked))
+    return _stream(request, Forwards(_ingress(request)).count(asked))
 
 
 async def create(request: Request, principal: Principal) -> ASGIApp:
     """Make a batch."""
     asked, _ = await _asked(request, principal, body=True)
-    return _stream(request, await Forwards(_ingress(request)).create(asked))
+    return _stream(request, Forwards(_ingress(request)).create(asked))
 
 
 def _listing(action: str) -> Handler:
@@ -70,7 +73,7 @@ def _listing(action: str) -> Handler:
             if not args["limit"].isdecimal() or len(args["limit"]) > 4:
                 raise Malformed("limit", parameter="limit", expected="a number from 1 to 1000")
             args["limit"] = int(args["limit"])
-        return _stream(request, await Forwards(_ingress(request)).look(asked, action, args))
+        return _stream(request, Forwards(_ingress(request)).look(asked, action, args))
 
     return handler
 
@@ -79,13 +82,13 @@ async def model(request: Request, principal: Principal) -> ASGIApp:
     """Look at a model."""
     asked, _ = await _asked(request, principal, body=False)
     args = {"id": segment(request, "model_id")}
-    return _stream(request, await Forwards(_ingress(request)).look(asked, "models.get", args))
+    return _stream(request, Forwards(_ingress(request)).look(asked, "models.get", args))
 
 
 def _batch(action: str) -> Handler:
     async def handler(request: Request, principal: Principal) -> ASGIApp:
         asked, _ = await _asked(request, principal, body=False)
-        return _stream(request, await Forwards(_ingress(request)).batch(asked, action, segment(request, "batch_id")))
+        return _stream(request, Forwards(_ingress(request)).batch(asked, action, segment(request, "batch_id")))
 
     return handler
 
