@@ -18,7 +18,7 @@ from gateway.web import anthropic_answers
 from tests.anthropic_api.answers import Answer, Cut, failure, stream
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import KEY, StandIn
-from tests.messages.test_holding import block, call, end, ev, part, start, stop
+from tests.messages.parts import block, call, end, ev, part, start, stop
 from tests.messages.world import World, asking, world
 from tests.until import until
 
