@@ -1,4 +1,4 @@
-"""The events that clients act on, as the SDK has them: what is none of these may pass, what is one has to look like it."""
+"""The events that clients act on, as the SDK has them: what is none of them may pass, what is one must look like it."""
 
 from typing import Any, get_args
 
