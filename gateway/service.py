@@ -24,7 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
-from gateway.client_steps.collecting import ClientCalls
+from gateway.client_steps.client_calls import ClientCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
