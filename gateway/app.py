@@ -29,8 +29,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
-from gateway.client_steps.client_calls import ClientCalls
-from gateway.client_steps.reports import ClientReports
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.draining import Drain
@@ -44,6 +43,7 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
+from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -232,8 +232,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
     )
     locks = PlanLocks()
-    client_reports = ClientReports(pipeline, locks)
     approvals = Approvals(pipeline, locks)
+    hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -282,8 +282,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
-        client_reports=client_reports,
-        client_calls=ClientCalls(pipeline, client_reports, SqlClientCalls(engine)),
+        client_reports=hooks.reports,
+        client_calls=hooks.calls,
+        known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
+        hooks=hooks,
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

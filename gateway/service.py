@@ -24,7 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
-from gateway.client_steps.client_calls import ClientCalls
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
@@ -33,6 +33,8 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
 from gateway.identity.login import IssuerLogin
+from gateway.ingress.claude_code import ClaudeCodeHooks
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
@@ -105,6 +107,8 @@ class Gateway:
     results: Results
     client_reports: ClientReports
     client_calls: ClientCalls
+    known_calls: KnownCalls
+    hooks: ClaudeCodeHooks
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals

@@ -23,6 +23,7 @@ from gateway.web.context import principal_of
 from gateway.web.draining import DrainMiddleware
 from gateway.web.errors import on_handrail_error, on_http_exception
 from gateway.web.headers import SecurityHeadersMiddleware
+from gateway.web.hooks import HookMiddleware
 from gateway.web.limits import LimitsMiddleware
 from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
@@ -48,6 +49,7 @@ def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
     """Every request passes these, in this order, and no others. All are pure ASGI."""
     server = settings.server
     return [
+        Middleware(HookMiddleware),
         Middleware(AccessMiddleware, metrics),
         Middleware(ProxyMiddleware, server),
         Middleware(SecurityHeadersMiddleware),
@@ -98,7 +100,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.router.redirect_slashes = False
     app.state.gateway = gateway
     app.state.mcp = mcp
-    app.state.anthropic = MessagesIngress(gateway, gateway.client_calls)
+    app.state.anthropic = MessagesIngress(gateway, gateway.known_calls)
     app.state.admission = Admission(gateway.settings.limits, gateway.metrics)
     app.state.streams = Streams(metrics, gateway.drain)
     app.state.reports = Reports()

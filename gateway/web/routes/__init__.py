@@ -6,6 +6,7 @@ from gateway.web.routes import (
     anthropic,
     approvals,
     audit,
+    calls,
     connections,
     controls,
     dead_letters,
@@ -39,6 +40,7 @@ from gateway.web.routing import Endpoint
 
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
+    *calls.ENDPOINTS,
     *mcp.ENDPOINTS,
     *anthropic.ENDPOINTS,
     *steps.ENDPOINTS,

@@ -12,7 +12,7 @@ from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, ClientMove, Guard
 from gateway.reasons import Reason
-from gateway.stages.standing import concern
+from gateway.stages.standing import withdrawn
 from gateway.state import PlanState, Reported, StepState
 
 
@@ -48,7 +48,7 @@ class FindsCalls(Protocol):
 
 
 @dataclass(slots=True)
-class ClientCalls:
+class KnownCalls:
     """What is known of the calls that clients make themselves, and of requests that waited for people."""
 
     pipeline: Pipeline
@@ -126,9 +126,7 @@ class ClientCalls:
         pipeline = self.pipeline
         if state.status not in {StepStatus.RELEASED, StepStatus.SUCCEEDED} or state.reported is not None:
             return False
-        if state.decision is None or (await pipeline.freezes.current()).stopping(concern(plan, state)) is not None:
-            return False
-        manifest = pipeline.hands.manifest(plan.plan.tenant, state.step.hand)
-        if manifest is None or manifest.digest != state.manifest_digest:
-            return False
-        return pipeline.engine.stands(plan.plan.tenant, plan.plan.principal.id, state.step.hand, state.decision)
+        frozen = await pipeline.freezes.current()
+        now = pipeline.clock()
+        fallen = await withdrawn(plan, state, pipeline.directory, pipeline.hands, pipeline.engine, frozen, now)
+        return fallen is None
