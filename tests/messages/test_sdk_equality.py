@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ async def raw(client: AsyncAnthropic, **more: Any) -> bytes:
     """The bytes of an answer."""
     asked: dict[str, Any] = {"model": MODEL, "max_tokens": 99, "messages": HELLO, **more}
     answer = await client.messages.with_raw_response.create(**asked)
-    return await answer.http_response.aread()
+    return bytes(await answer.http_response.aread())
 
 
 async def final(client: AsyncAnthropic, **more: Any) -> Any:
@@ -68,7 +69,7 @@ async def test_a_message(pair: Pair) -> None:
 async def test_a_call_that_is_let_go(pair: Pair) -> None:
     for ask in (create, raw, final):
         whole = message("I will look.", tool_use("Bash", ECHO), tool_use("Read", {"file_path": "/a"}))
-        direct, through = await pair.both(lambda client, ask=ask: ask(client, tools=[BASH]), whole)
+        direct, through = await pair.both(partial(ask, tools=[BASH]), whole)
         assert through == direct, ask.__name__
     assert len(await pair.world.entries(EntryType.STEP_RELEASED)) == 6
 

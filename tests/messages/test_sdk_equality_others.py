@@ -34,7 +34,8 @@ async def count(client: AsyncAnthropic) -> Any:
 
 
 async def beta_count(client: AsyncAnthropic) -> Any:
-    return await client.beta.messages.count_tokens(model=MODEL, messages=HELLO, betas=["context-1m-2025-08-07"])
+    asked: Any = HELLO
+    return await client.beta.messages.count_tokens(model=MODEL, messages=asked, betas=["context-1m-2025-08-07"])
 
 
 async def models(client: AsyncAnthropic) -> Any:

@@ -145,9 +145,7 @@ async def world(
     rules = home / "policies"
     policy = {"bundle": rules if rules.exists() else bundle(rules, {"code": sorted(tools), **(granted or {})})}
     changes = {"anthropic": {"ask_hold_seconds": 0.0}, "policy": policy, **(settings or {})}
-    built = build(
-        Settings(home=home, server={"port": 0}, hands=hands(api, tools, **(model or {})), **changes)  # type: ignore[arg-type]
-    )
+    built = build(Settings(home=home, server={"port": 0}, hands=hands(api, tools, **(model or {})), **changes))
     async with serving(create_app(built), built.settings) as port:
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
@@ -155,7 +153,7 @@ async def world(
             fresh = keys is None
             if keys is None:
                 people = await built.directory.bootstrap([NewPrincipal(name, roles) for name, roles in PEOPLE.items()])
-                keys = {one["principal"]["id"]: one["api_key"]["token"] for one in people}
+                keys = {one["principal"]["id"]: str(one["api_key"]["token"]) for one in people}
             ready = World(built, url, http, keys, api)
             await built.hands.settled()
             if pinned and fresh:

@@ -22,6 +22,7 @@ from gateway.ingress.connector import signed
 from gateway.model import Principal, StepStatus, UnverifiedPlan
 from gateway.plans.followers import Event
 from gateway.ports import Hands, Signer
+from gateway.reasons import Reason
 from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +62,10 @@ class Step(Protocol):
     @property
     def plan_id(self) -> str:
         """Its plan."""
+
+    @property
+    def step_id(self) -> str:
+        """Its step."""
 
     @property
     def context_id(self) -> str:
@@ -150,7 +155,7 @@ class Calls:
             step = steps.get(use.id)
             if use.index not in approved and (step is None or step["status"] != StepStatus.RELEASED):
                 if step is None or step["status"] in {StepStatus.RUNNING, StepStatus.DEFERRED}:
-                    raise Unavailable(detail="a call that was not decided in time")
+                    raise Unavailable(Reason.OVERLOADED, "a call that was not decided in time")
                 denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
         return denied
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway.errors import Unavailable
 from gateway.messages_api.events import StreamEvent
@@ -44,16 +44,19 @@ class Channel:
         """See ``calls.Relay``."""
         await self._waiting.put(chunk)
 
-    async def take(self, whole: asyncio.Future[object]) -> StreamEvent | bytes | None:
+    async def take(self, whole: asyncio.Future[Any]) -> StreamEvent | bytes | None:
         """What comes next; ``None`` where nothing does, for the step is over.
 
         Args:
             whole: done when the step is over.
         """
         if self._waiting.empty() and not whole.done():
-            getting = asyncio.ensure_future(self._waiting.get())
-            await asyncio.wait({getting, whole}, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                return getting.result()
-            getting.cancel()
+            getting: asyncio.Future[StreamEvent | bytes | None] = asyncio.ensure_future(self._waiting.get())
+            both: set[asyncio.Future[Any]] = {getting, whole}
+            try:
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                if getting.done():
+                    return getting.result()
+            finally:
+                getting.cancel()
         return None if self._waiting.empty() else self._waiting.get_nowait()

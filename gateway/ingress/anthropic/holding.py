@@ -25,6 +25,7 @@ HELD_MAX_BYTES: Final = 16_777_216
 """Of what waits in one answer."""
 TOOL_BLOCKS_MAX: Final = 100
 
+_NO_INDEX: Final = -1
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -105,7 +106,7 @@ class Holder:
         self._none_left = len(self.waiting) == len(denied)
         out: list[bytes] = []
         for event in self._held:
-            index = event.data.get("index")
+            index = int(event.data.get("index", _NO_INDEX))
             if event.name == OTHER:
                 out.append(event.raw)
             elif event.name == "message_delta":
@@ -141,7 +142,8 @@ class Holder:
         if event.name == "content_block_start":
             block = data.get("content_block")
             kind = block.get("type") if isinstance(block, dict) else None
-            if self._open is not None or kind not in ANSWERED or not _is(data.get("index"), self._next_index):
+            in_place = self._open is None and _is(data.get("index"), self._next_index)
+            if not in_place or not isinstance(block, dict) or kind not in ANSWERED:
                 raise _foreign("a block that is unknown, or out of place")
             self._open = _Open(self._next_index, kind, block)
             self._next_index += 1
