@@ -27,6 +27,7 @@ from gateway.settings import (
     LoginSettings,
     MailSettings,
     McpClientSettings,
+    ModelSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -215,6 +216,13 @@ The server of a hand with `adapter = "mail"`, and whom it may write to: see [mai
 `connections_max` is pinned.
 """
 
+MODEL = """\
+## [hands.ID.model]
+
+What the provider of a model may do itself, for a hand of `adapter = "anthropic"`: see
+[hands](hands.md#models-adapter--anthropic). All of it is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -226,8 +234,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
-hand may reach, and for third parties' adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"`, `"webhook"` and `"anthropic"`, for what the
+jail of a hand may reach, and for third parties' adapters that ask for it.
 """
 
 MCP = """\
@@ -299,7 +307,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "python", "secrets", "slo", "wasm"}
+    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -312,6 +320,7 @@ def document() -> str:
     parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
+    parts += [MODEL, _table(ModelSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [MCP, _table(McpClientSettings, None)]
     parts += [SLO, _table(SloSettings, None)]

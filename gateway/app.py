@@ -29,6 +29,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.draining import Drain
@@ -72,6 +73,7 @@ from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
+from gateway.store.client_calls import SqlClientCalls
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
@@ -285,6 +287,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         results=Results(pipeline, locks),
         client_reports=hooks.reports,
         client_calls=hooks.calls,
+        known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,

@@ -24,6 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
@@ -108,6 +109,7 @@ class Gateway:
     results: Results
     client_reports: ClientReports
     client_calls: ClientCalls
+    known_calls: KnownCalls
     hooks: ClaudeCodeHooks
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries

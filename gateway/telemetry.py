@@ -84,6 +84,12 @@ class Metrics:
             registry=self.registry,
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
+        self.model_tokens = Counter(
+            "handrail_model_tokens",
+            "Tokens of models' answers, by hand and kind: input or output.",
+            ["hand", "kind"],
+            registry=self.registry,
+        )
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.egress = Counter(
             "handrail_egress",
@@ -247,6 +253,8 @@ class Metrics:
                 self.held.labels(hand).inc()
             elif state.status.final:
                 self.steps.labels(str(state.status), hand).inc()
+                for kind, number in state.used().items():
+                    self.model_tokens.labels(hand, kind.removesuffix("_tokens")).inc(number)
                 if is_dead(state):
                     self.dead_letters.labels(hand, "dead").inc()
 

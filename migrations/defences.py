@@ -29,6 +29,7 @@ APPEND_ONLY: Final = {
     "offer_moves": (),
     "dead_letter_ends": (),
     "client_moves": (),
+    "client_calls": ("tenant", "caller", "call_id"),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing, or
 where the log says whatever else is in it."""

@@ -25,6 +25,7 @@ from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
 from gateway.settings.mcp_clients import McpClientSettings
+from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
@@ -79,6 +80,7 @@ __all__ = [
     "LoginSettings",
     "MailSettings",
     "McpClientSettings",
+    "ModelSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.expected import REQUIRED, UNKNOWN, expected
+from gateway.settings.anthropic import AnthropicSettings
 from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     results: ResultSettings = ResultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     cache: CacheSettings = CacheSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
     controller: ControllerSettings = ControllerSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")

@@ -143,7 +143,7 @@ class Recorder:
             taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
             entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
         cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
-        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **cached}
+        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **ending.used(), **cached}
         entries.add(ending, ENDINGS[ending.status], said(ending), facts)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved

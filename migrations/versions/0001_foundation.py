@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import (
+    client_calls,
     client_steps,
     connections,
     defences,
@@ -324,6 +325,7 @@ def upgrade() -> None:
     ):
         part.create()
     client_steps.create()
+    client_calls.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
@@ -403,6 +405,8 @@ def upgrade() -> None:
     )
     named = sa.text("receipt_id IS NOT NULL")
     op.create_index("ix_steps_receipt_id", "steps", ["receipt_id"], sqlite_where=named, postgresql_where=named)
+    released = sa.text("status = 'released'")
+    op.create_index("ix_steps_released", "steps", ["step_id"], sqlite_where=released, postgresql_where=released)
 
     dialect = op.get_bind().dialect.name
     for statement in defences.postgresql() if dialect == "postgresql" else defences.sqlite():

@@ -948,7 +948,7 @@ class testing_only_Gateway:  # noqa: N801
         self.connections = testing_only_Connections()
         self.approvals = testing_only_Approvals()
         self.claims = self.results = testing_only_Claims()
-        self.client_calls = self.client_reports = self.hooks = testing_only_ClientSteps()
+        self.known_calls = self.client_calls = self.client_reports = self.hooks = testing_only_ClientSteps()
         self.lifecycle = testing_only_Lifecycle()
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()

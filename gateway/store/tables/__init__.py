@@ -12,6 +12,7 @@ from gateway.store.tables.changes import (
     proposal_signatures,
     proposals,
 )
+from gateway.store.tables.client_calls import client_calls
 from gateway.store.tables.client_steps import client_moves
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
@@ -43,6 +44,7 @@ __all__ = [
     "approval_answers",
     "approval_ends",
     "approvals",
+    "client_calls",
     "client_moves",
     "connection_grants",
     "contexts",

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.web.routes import (
+    anthropic,
     approvals,
     audit,
     calls,
@@ -41,6 +42,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
     *calls.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *anthropic.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *approvals.ENDPOINTS,
