@@ -17,10 +17,10 @@ from starlette.applications import Starlette
 
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.ingress.mcp import transport_security
-from gateway.ingress.mcp_requests import CONTEXT_META_KEY
-from gateway.ingress.mcp_results import answered
-from gateway.ingress.mcp_tools import Tools, tool_name
+from gateway.ingress.mcp.requests import CONTEXT_META_KEY
+from gateway.ingress.mcp.results import answered
+from gateway.ingress.mcp.tools import Tools, tool_name
+from gateway.ingress.mcp.transport import transport_security
 from gateway.manifest import SideEffects
 from gateway.model import Role
 from gateway.ports import Purpose, Typ
@@ -504,7 +504,7 @@ def test_no_two_actions_share_a_name_and_every_name_is_a_legal_one() -> None:
 
 
 def test_a_name_that_is_claimed_twice_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ingress.mcp_tools.tool_name", lambda hand, name, **_: "same")
+    monkeypatch.setattr("gateway.ingress.mcp.tools.tool_name", lambda hand, name, **_: "same")
     assert Tools().offered([manifest("a", action("x")), manifest("b", action("y"))]) == {}
 
 

@@ -20,10 +20,10 @@ from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp_requests import Asks, context_id, guarded, hand_of, scope_of
-from gateway.ingress.mcp_results import refusal_lines, told
-from gateway.ingress.mcp_tools import tool_name
-from gateway.ingress.mcp_uris import inward, outward, outward_block, outward_contents
+from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.results import refusal_lines, told
+from gateway.ingress.mcp.tools import tool_name
+from gateway.ingress.mcp.uris import inward, outward, outward_block, outward_contents
 from gateway.manifest import Manifest
 from gateway.mcp_methods import (
     CODE_FACT,

@@ -6,79 +6,43 @@ way that every plan takes. The caller is the principal that was authenticated fo
 to the principal that opened it.
 """
 
-import asyncio
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import structlog
 from mcp import MCPError, types
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.canonical import canonical, parse
+from gateway.canonical import parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
-from gateway.ingress.mcp_methods import GovernedServer, Methods, declare, offered
-from gateway.ingress.mcp_requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
-from gateway.ingress.mcp_results import answered, refused
-from gateway.ingress.mcp_sessions import Sessions
-from gateway.ingress.mcp_tools import OfferedTool, Tools
-from gateway.ingress.plans import Submits
+from gateway.ingress.mcp.calls import Calls, GatewayParts
+from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
+from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.results import answered, refused
+from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.tools import OfferedTool, Tools
+from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
-from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
-from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
-from gateway.reasons import TEXTS, Reason
-from gateway.settings import Settings
+from gateway.model import Principal
+from gateway.reasons import Reason
 
 _log = structlog.get_logger(__name__)
 
-ISSUER: Final = f"{CONNECTOR_PREFIX}mcp"
-CALL_WAIT_SECONDS: Final = 50.0
-"""How long a call waits for its outcome: less than the 60 s after which common clients give up."""
-PLAN_LIFETIME_SECONDS: Final = 60
 SESSIONS_MAX: Final = 1024
 SESSION_IDLE_SECONDS: Final = 1800.0
 
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _INSTRUCTIONS: Final = (
     "Every tool here is governed by Handrail: each call is checked against policy and recorded. A call may be denied, "
     "or held until a person approves it; the answer then says why and how."
 )
-
-
-class GatewayParts(Protocol):
-    """What this ingress uses of the gateway."""
-
-    settings: Settings
-
-    @property
-    def log(self) -> AuditLog:
-        """The audit log."""
-
-    @property
-    def keyset(self) -> Signer:
-        """The gateway's keys."""
-
-    @property
-    def hands(self) -> Hands:
-        """The registry."""
-
-    @property
-    def pipeline(self) -> Submits:
-        """The one way."""
 
 
 class McpIngress:
@@ -91,7 +55,7 @@ class McpIngress:
         self._methods = Methods(self)
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
-        self._calls: set[asyncio.Task[dict[str, Any]]] = set()
+        self._calls = Calls(gateway)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -144,10 +108,10 @@ class McpIngress:
                 parse(body)
             except Refused as refusal:
                 self.count(principal, refusal.reason)
-                await _parse_error(refusal.reason)(scope, receive, send)
+                await parse_error(refusal.reason)(scope, receive, send)
                 return
-            receive = _replay(body, receive)
-        await self._serve(manager.handle_request, principal, {**scope, "user": _user(principal, hand)}, receive, send)
+            receive = replayed(body, receive)
+        await self._serve(manager.handle_request, principal, {**scope, "user": user_of(principal, hand)}, receive, send)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.
@@ -176,7 +140,7 @@ class McpIngress:
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
                     for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
-                        await app(_deletion(scope, surplus, _user(principal, whose)), _nothing, _unheard)
+                        await app(deletion(scope, surplus, user_of(principal, whose)), nothing, unheard)
             await send(message)
 
         try:
@@ -219,44 +183,8 @@ class McpIngress:
     async def submit(
         self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str
     ) -> dict[str, Any]:
-        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt.
-
-        Raises:
-            HandrailError: the whole plan is refused.
-        """
-        now = time.time()
-        settings = self._gateway.settings
-        issued_at = int(now)
-        payload = canonical(
-            {
-                "v": 1,
-                "iss": ISSUER,
-                "sub": caller.id,
-                "aud": settings.log.origin,
-                "tenant": caller.tenant,
-                "context_id": context_id,
-                "jti": secrets.token_hex(16),
-                "iat": issued_at,
-                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "actions": [
-                    {
-                        "id": "call",
-                        "hand": hand,
-                        "action": action,
-                        "args": dict(arguments),
-                        "depends_on": [],
-                    }
-                ],
-            }
-        )
-        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
-        wait = min(CALL_WAIT_SECONDS, settings.server.wait_max_seconds)
-        unverified = UnverifiedPlan(signed.encode("ascii"), caller, now)
-        call = asyncio.create_task(self._gateway.pipeline.submit(unverified, wait_seconds=wait))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        return await asyncio.shield(call)
+        """See :meth:`Calls.submit`."""
+        return await self._calls.submit(caller, hand, action, arguments, context_id)
 
     @property
     def public_url(self) -> str:
@@ -295,68 +223,3 @@ class McpIngress:
             reasons=(str(reason),),
         )
         self._gateway.log.aggregate(draft, caller.pseudonym)
-
-
-def _user(principal: Principal, hand: str | None) -> AuthenticatedUser:
-    """Whom the SDK binds a session to, so that it answers 404 to every other: the principal at this endpoint. A session
-    that could be used at another one would offer other tools than those that it was opened for."""
-    token = AccessToken(
-        token="",
-        client_id=principal.id if hand is None else f"{principal.id} {hand}",
-        scopes=[],
-        subject=principal.pseudonym,
-        claims={"iss": principal.tenant},
-    )
-    return AuthenticatedUser(token)
-
-
-def transport_security(settings: Settings) -> TransportSecuritySettings:
-    """Hosts and origins that may name this server: its public URL and loopback. Any other name in ``Host`` is a
-    rebound DNS name or a misconfigured proxy, and is refused with 421.
-    """
-    public = urlsplit(settings.public_url)
-    hosts = [public.netloc]
-    origins = [f"{public.scheme}://{public.netloc}"]
-    for name in _LOOPBACK:
-        hosts += [name, f"{name}:*"]
-        origins += [f"http://{name}", f"http://{name}:*"]
-    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
-
-
-def _parse_error(reason: Reason) -> Response:
-    """JSON-RPC's own form for a body that cannot be read (JSON-RPC 2.0 section 5.1)."""
-    body = types.JSONRPCError(
-        jsonrpc="2.0",
-        id=None,
-        error=types.ErrorData(code=types.PARSE_ERROR, message=f"{reason}: {TEXTS[reason]}"),
-    )
-    return Response(body.model_dump_json(by_alias=True, exclude_unset=True), 400, media_type="application/json")
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """``receive`` with the body that was already read in front of it."""
-    unread = True
-
-    async def replay() -> Message:
-        nonlocal unread
-        if unread:
-            unread = False
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return replay
-
-
-def _deletion(scope: Scope, session_id: str, user: AuthenticatedUser) -> Scope:
-    """A request to the same host that ends one of the user's sessions (MCP, streamable HTTP)."""
-    kept = [(name, value) for name, value in scope["headers"] if name == b"host"]
-    headers = [*kept, (SESSION_HEADER.encode(), session_id.encode("latin-1"))]
-    return {**scope, "user": user, "method": "DELETE", "headers": headers}
-
-
-async def _nothing() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def _unheard(message: Message) -> None:
-    """The answer to a request that nobody sent."""
