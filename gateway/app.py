@@ -62,6 +62,8 @@ from gateway.reasons import Reason
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.parts import Parts
+from gateway.runs.service import Runs
 from gateway.secrets.broker import Broker
 from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
@@ -80,6 +82,7 @@ from gateway.store.plans import SqlPlans
 from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
+from gateway.store.runs import SqlRuns
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
@@ -200,6 +203,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    runs = SqlRuns(engine, gateway_id, root.derive("run rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -225,6 +229,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         cached=_cached(settings, hands, log, metrics),
         objectives=_objectives(settings, metrics, clock),
         scanner=settings.results.scanner(),
+        turns=runs,
         clock=clock,
     )
     locks = PlanLocks()
@@ -277,6 +282,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

@@ -45,6 +45,7 @@ from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.service import Runs
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.settling import DeadLetters
@@ -100,6 +101,7 @@ class Gateway:
     approval_upkeep: ApprovalUpkeep
     claims: Claims
     results: Results
+    runs: Runs
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals
@@ -156,6 +158,7 @@ class Gateway:
         await self.hands.start()
         await asyncio.to_thread(self.pipeline.scanner.start)
         await recover(self.pipeline, first=True)
+        self.runs.start()
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
@@ -170,6 +173,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pulling.close()
         await self.deliveries.close()
+        await self.runs.close()
         await self.pipeline.close()
         await asyncio.to_thread(self.pipeline.scanner.close)
         await self.freezing.close()

@@ -64,6 +64,16 @@ class Metrics:
         self.cached_bytes = Gauge(
             "handrail_cached_results_bytes", "What kept answers are counted for.", registry=self.registry
         )
+        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
+        self.runs = Counter(
+            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
+        )
+        self.run_tokens = Counter(
+            "handrail_run_tokens",
+            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
+            ["brain", "kind"],
+            registry=self.registry,
+        )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.egress = Counter(

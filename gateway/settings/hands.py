@@ -209,8 +209,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, process, python, wasm, "
-        "or one of a third party."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, process, python, "
+        "wasm, or one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(

@@ -12,6 +12,8 @@ from hand_adapters.schemas import SchemaError
 MESSAGES: Final = "model.messages"
 PATH: Final = "/v1/messages"
 
+_ANY: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
+
 _ARGS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -24,15 +26,15 @@ _ARGS: Final[dict[str, Any]] = {
                 "type": "object",
                 "properties": {
                     "role": {"type": "string"},
-                    "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+                    "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _ANY}]},
                 },
                 "required": ["role", "content"],
                 "additionalProperties": True,
             },
         },
-        "system": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
-        "tools": {"type": "array", "items": {"type": "object"}},
-        "mcp_servers": {"type": "array", "items": {"type": "object"}},
+        "system": {"anyOf": [{"type": "string"}, {"type": "array", "items": _ANY}]},
+        "tools": {"type": "array", "items": _ANY},
+        "mcp_servers": {"type": "array", "items": _ANY},
         "stream": {"type": "boolean"},
     },
     "required": ["model", "max_tokens", "messages"],

@@ -12,6 +12,7 @@ from migrations import (
     postings,
     privacy,
     retention,
+    runs,
     secrets,
     signing,
     trust,
@@ -307,7 +308,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
+    for part in (people, privacy, postings, witnesses, offers, letters, runs, retention, secrets, connections, signing):
         part.create()
     op.create_table(
         "api_keys",

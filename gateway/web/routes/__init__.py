@@ -29,6 +29,7 @@ from gateway.web.routes import (
     receipts,
     remote,
     rollout,
+    runs,
     secrets,
     security_keys,
     steps,
@@ -39,6 +40,7 @@ from gateway.web.routing import Endpoint
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *runs.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *approvals.ENDPOINTS,
