@@ -314,6 +314,8 @@ class Drive:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await queue.get()
                     changed = True
+                if not changed:
+                    pipeline.freezes.now.check_acts(await self._person())  # who is stopped waits for nobody
                 elsewhere = not changed and pipeline.live(plan_id) is None
                 if changed or (elsewhere and await pipeline.offers.progress(plan_id) > known):
                     plan = await self.parts.plan(plan_id)

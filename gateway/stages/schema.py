@@ -128,7 +128,7 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
     for action in claims["actions"]:
         if action["id"] in steps:
             raise Refused(Reason.SCHEMA_PLAN, "duplicate step id", step=action["id"])
-        steps[action["id"]] = _step(action)
+        steps[action["id"]] = _step(action, literal=verified.issuer.id == RUNS)
     _check_graph(steps)
     return Plan(
         plan_id=verified.plan_id,
@@ -225,8 +225,12 @@ def _first_problem(claims: Mapping[str, Any]) -> str:
     raise RuntimeError("is_valid and iter_errors disagree")
 
 
-def _step(action: Mapping[str, Any]) -> Step:
-    references = tuple(_references(action["args"], "", action["id"]))
+def _step(action: Mapping[str, Any], *, literal: bool) -> Step:
+    """
+    Args:
+        literal: the args are values, whatever they look like: a model wrote them, and refers to nothing.
+    """
+    references = () if literal else tuple(_references(action["args"], "", action["id"]))
     return Step(
         id=action["id"],
         hand=action["hand"],

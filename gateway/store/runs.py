@@ -145,7 +145,8 @@ class SqlRuns:
 
     async def page(self, tenant: str, principal: str | None, *, after: int | None, limit: int) -> RunPage:
         """See ``ports.RunStore``."""
-        newest = select(func.max(run_turns.c.number)).where(run_turns.c.run_id == runs.c.run_id).scalar_subquery()
+        each = run_turns.alias()
+        newest = select(func.max(each.c.number)).where(each.c.run_id == run_turns.c.run_id).scalar_subquery()
         wanted = [runs.c.tenant == tenant]
         if principal is not None:
             wanted.append(runs.c.principal == principal)
@@ -156,11 +157,7 @@ class SqlRuns:
         def read(connection: Connection) -> RunPage:
             found = [_run(row) for row in sound(connection.execute(chosen).mappings(), self._verify(runs))]
             names = [run.run_id for run in found]
-            query = (
-                select(run_turns)
-                .join(runs, runs.c.run_id == run_turns.c.run_id)
-                .where(run_turns.c.run_id.in_(names), run_turns.c.number == newest)
-            )
+            query = select(run_turns).where(run_turns.c.run_id.in_(names), run_turns.c.number == newest)
             rows = sound(connection.execute(query).mappings(), self._verify(run_turns))
             last = {turn.turn.run_id: turn for turn in map(_turn, rows)}
             return RunPage([(run, last.get(run.run_id)) for run in found])

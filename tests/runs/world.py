@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from tests.anthropic_api.server import StandIn
 from tests.until import until
 from tests.web.conftest import serving
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 PEOPLE = {"root": "security_admin", "op": "operator", "bot": "agent", "rival": "agent", "bob": "approver"}
 KEY = "claude-key"
@@ -144,11 +146,23 @@ class World:
         return await self.gateway.directory.principal("default", name)
 
 
+def rules(home: Path) -> Path:
+    """The shipped policies, and a grant: agents may keep things at the desk, where a person agrees."""
+    directory = home / "policies"
+    if not directory.exists():
+        shutil.copytree(ROOT / "policies", directory)
+        grants = directory / "handrail" / "grants" / "data.json"
+        grant = {"roles": ["agent"], "hand": "desk", "actions": ["keep"]}
+        grants.write_text(json.dumps({**json.loads(grants.read_text()), "table": [grant]}))
+    return directory
+
+
 def settings_of(home: Path, api: StandIn, at: Desk, **more: Any) -> Settings:
     """Of a gateway with the brain ``claude`` and the desk."""
     hands = {"claude": model_hand(api.url), "desk": at.hand(), **more.pop("hands", {})}
     brains = more.pop("brains", {"claude": {"model": "claude-opus-4-6"}})
-    return Settings(home=home, server={"port": 0}, hands=hands, brains=brains, **more)
+    policy = {"bundle": rules(home)}
+    return Settings(home=home, server={"port": 0}, policy=policy, hands=hands, brains=brains, **more)
 
 
 @asynccontextmanager
