@@ -18,6 +18,7 @@ from handrail.operations import (
     policy,
     principals,
     proposals,
+    runs,
     secrets,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "policy",
     "principals",
     "proposals",
+    "runs",
     "secrets",
 ]
