@@ -22,6 +22,7 @@ from gateway.settings.hands import (
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
+from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
 from gateway.settings.models import ModelSettings
@@ -75,6 +76,7 @@ __all__ = [
     "IdentitySettings",
     "JailSettings",
     "KeySettings",
+    "LimitSettings",
     "LogSettings",
     "LoginSettings",
     "MailSettings",

@@ -1,4 +1,4 @@
-"""A gateway with brains behind the stand-in of the Messages API, and a desk of tools: they answer, wait, or are denied."""
+"""A gateway with brains behind the stand-in of the Messages API; a desk of tools that answer, wait or are denied."""
 
 import asyncio
 import json
