@@ -35,7 +35,7 @@ def run(
     data_class: Annotated[list[str] | None, typer.Option(help="A class of data that the model will see.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Most questions and calls together.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens, in and out together.")] = None,
-    deadline: Annotated[float | None, typer.Option(min=1, help="Seconds that it may take, people included.")] = None,
+    deadline: Annotated[int | None, typer.Option(min=1, help="Seconds that it may take, people included.")] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait: print the run and leave it to itself.")
     ] = False,

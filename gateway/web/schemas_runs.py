@@ -33,7 +33,9 @@ class RunRequest(Shape):
         None, max_length=256, description="Whose tools the model is offered. Default: of every hand that you may use."
     )
     budget: RunBudget = RunBudget()
-    deadline_seconds: float | None = Field(None, gt=0, description="How long it may take, waiting for people included.")
+    deadline_seconds: int | None = Field(
+        None, ge=1, strict=True, description="How long it may take, waiting for people included."
+    )
 
 
 class RunError(BaseModel):

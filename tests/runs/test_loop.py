@@ -248,7 +248,7 @@ async def test_no_brain_no_pin_and_no_key_say_what_to_do(tmp_path: Any, api: Any
 
 async def test_a_silent_model_ends_with_the_deadline(here: World) -> None:
     here.api.script(Answer([Cut.HANG]))
-    run_id = await here.begin(deadline_seconds=1.0)
+    run_id = await here.begin(deadline_seconds=1)
     view = await here.ended(run_id)
     assert (view["status"], view["error"]["code"]) == ("failed", "run.deadline")
     await until(lambda: here.api.asked)

@@ -62,7 +62,7 @@ async def test_the_end_of_a_run_withdraws_what_waits(here: World) -> None:
     assert (await answer(here, approval, "approve", expect=409))["code"] == "approval.voided"
     again = await here.json("POST", f"/v1/runs/{run_id}/cancel")
     assert again["ended_at"] == view["ended_at"]
-    run_id, approval = await waiting(here, deadline_seconds=2.0)
+    run_id, approval = await waiting(here, deadline_seconds=2)
     view = await here.ended(run_id)
     assert (view["status"], view["error"]["code"]) == ("failed", Reason.RUN_DEADLINE)
 

@@ -17,7 +17,7 @@ def begin_run(
     hands: Sequence[str] | None = None,
     steps: int | None = None,
     tokens: int | None = None,
-    deadline_seconds: float | None = None,
+    deadline_seconds: int | None = None,
 ) -> Operation[Json]:
     """Begin a run; it goes on whether or not anybody follows it. What is ``None``, the gateway chooses.
 
