@@ -17,6 +17,7 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    BrainSettings,
     ConnectionSettings,
     EgressLimits,
     EgressSettings,
@@ -122,6 +123,12 @@ LOGIN = """\
 ## [identity.NAME.login]
 
 How people log in to the pages at that issuer: see [identity](identity.md#people-log-in-to-the-pages).
+"""
+
+BRAINS = """\
+## [brains.ID]
+
+A model that runs may be put to: see [runs](runs.md#brains). `ID` is a lower-case name.
 """
 
 WEBHOOKS = """\
@@ -282,7 +289,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
+        _table(Settings, "", skip=_sections(Settings) | {"brains", "hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -307,6 +314,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
+    parts += [BRAINS, _table(BrainSettings, None)]
     tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]

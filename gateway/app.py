@@ -65,6 +65,8 @@ from gateway.reasons import Reason
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.parts import Parts
+from gateway.runs.service import Runs
 from gateway.secrets.broker import Broker
 from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
@@ -84,6 +86,7 @@ from gateway.store.plans import SqlPlans
 from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
+from gateway.store.runs import SqlRuns
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.store.undelivered import SqlUndelivered
@@ -206,6 +209,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
+    runs = SqlRuns(engine, gateway_id, root.derive("run rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -231,6 +235,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         cached=_cached(settings, hands, log, metrics),
         objectives=_objectives(settings, metrics, clock),
         scanner=settings.results.scanner(),
+        turns=runs,
         clock=clock,
     )
     locks = PlanLocks()
@@ -289,6 +294,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         client_calls=hooks.calls,
         known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

@@ -136,6 +136,15 @@ class Reason(StrEnum):
     CONNECTION_REFUSED = "connection.refused"
     CONNECTION_UNAVAILABLE = "connection.unavailable"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # runs
+    RUN_NO_BRAIN = "run.no_brain"
+    RUN_BRAIN = "run.brain"
+    RUN_BUDGET = "run.budget"
+    RUN_DEADLINE = "run.deadline"
+    RUN_CANCELLED = "run.cancelled"
+    RUN_ANSWER = "run.answer"
+    RUN_STOPPED = "run.stopped"
+    RUN_ERASED = "run.erased"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
@@ -145,6 +154,7 @@ class Reason(StrEnum):
     LIMIT_NOTICES = "limit.notices"
     LIMIT_READS = "limit.reads"
     LIMIT_REPORTS = "limit.reports"
+    LIMIT_RUNS = "limit.runs"
     LIMIT_REQUESTS = "limit.requests"
     LIMIT_ANONYMOUS = "limit.anonymous"
     LIMIT_CONNECTIONS = "limit.connections"
@@ -275,6 +285,15 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
     Reason.LIMIT_READS: "You read the log faster than one reader may.",
     Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
+    Reason.RUN_NO_BRAIN: "No brain of this gateway is for this: see [brains.ID] in its configuration.",
+    Reason.RUN_BRAIN: "The brain cannot be asked.",
+    Reason.RUN_BUDGET: "The run has used what it may.",
+    Reason.RUN_DEADLINE: "The run's time is over.",
+    Reason.RUN_CANCELLED: "The run was cancelled.",
+    Reason.RUN_ANSWER: "The model's answer cannot be used.",
+    Reason.RUN_STOPPED: "The model stopped before it was done.",
+    Reason.RUN_ERASED: "What the run is about was erased.",
+    Reason.LIMIT_RUNS: "You have as many runs under way as one principal may.",
     Reason.LIMIT_REQUESTS: "You send more requests than one principal may.",
     Reason.LIMIT_ANONYMOUS: "Too many requests without a credential that holds came from where you are.",
     Reason.LIMIT_CONNECTIONS: "Too many connections are open from where you are.",
@@ -333,6 +352,7 @@ class Conflict(StrEnum):
     LETTER_OWN = "letter.own"
     LETTER_ERASED = "letter.erased"
     LETTER_OLD = "letter.old"
+    RUN_TURN = "run.turn"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -378,6 +398,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",
     Conflict.LETTER_ERASED: "What the step was to do was erased, so nobody can do it again.",
     Conflict.LETTER_OLD: "The log no longer holds what became of the step, so it can only be discarded.",
+    Conflict.RUN_TURN: "The run went on, or ended, elsewhere meanwhile.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",

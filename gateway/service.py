@@ -50,6 +50,7 @@ from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.service import Runs
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.settling import DeadLetters
@@ -111,6 +112,7 @@ class Gateway:
     client_calls: ClientCalls
     known_calls: KnownCalls
     hooks: ClaudeCodeHooks
+    runs: Runs
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals
@@ -168,6 +170,7 @@ class Gateway:
         await self.hands.start()
         await asyncio.to_thread(self.pipeline.scanner.start)
         await recover(self.pipeline, first=True)
+        self.runs.start()
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
@@ -182,6 +185,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pulling.close()
         await self.deliveries.close()
+        await self.runs.close()
         await self.pipeline.close()
         await asyncio.to_thread(self.pipeline.scanner.close)
         await self.freezing.close()
@@ -201,6 +205,7 @@ class Gateway:
 
     async def finish(self) -> None:
         """Once nothing new is taken: returns when nothing that was taken is under way here any more."""
+        await self.runs.close()  # their next turns are taken elsewhere, or after the next start
         await self.pipeline.finish()
 
     def verifier_keys(self) -> list[str]:

@@ -83,6 +83,16 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
+        self.runs = Counter(
+            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
+        )
+        self.run_tokens = Counter(
+            "handrail_run_tokens",
+            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
+            ["brain", "kind"],
+            registry=self.registry,
+        )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.model_tokens = Counter(
             "handrail_model_tokens",

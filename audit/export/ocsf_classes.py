@@ -93,6 +93,8 @@ _BY_NAME: Final = {
     "STEP_CANCELLED": Event(_API, OTHER, _OTHER),
     "STEP_RETRIED": Event(_API, OTHER),
     "STEP_DISCARDED": Event(_API, OTHER),
+    "RUN_STARTED": Event(_API, OTHER),
+    "RUN_ENDED": Event(_API, OTHER),
     "RESULT_REDACTED": Event(_API, _UPDATE),
     "RESULT_REFUSED": Event(_API, OTHER, _FAILED, _MEDIUM),
     "STEP_RELEASED": Event(_API, _READ),

@@ -7,6 +7,8 @@ NOUNS: Final = {
     "init": "Set a gateway's home up.",
     "demo": "Set up a gateway and play a demonstration on it.",
     "plan": "Sign, submit and show plans; save their receipts.",
+    "run": "Have the gateway ask a model, with hands as its tools, until it is done.",
+    "runs": "List, show and cancel runs.",
     "steps": "List steps that ended in doubt or did not reach their hand; retry and discard them.",
     "why": "Say why a step was decided as it was.",
     "approvals": "List, watch, show, approve and refuse held steps.",

@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
@@ -62,6 +63,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "BrainSettings",
     "CodeActionSettings",
     "ConnectionSettings",
     "ConsoleSettings",
@@ -97,6 +99,7 @@ __all__ = [
     "ResilienceSettings",
     "ResultSettings",
     "RolloutSettings",
+    "RunSettings",
     "SecretSettings",
     "SecretStoreSettings",
     "Section",

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.settings.anthropic import AnthropicSettings
 from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
@@ -63,10 +64,22 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     anthropic: AnthropicSettings = AnthropicSettings()
     controller: ControllerSettings = ControllerSettings()
+    runs: RunSettings = RunSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
+    brains: dict[Identifier, BrainSettings] = Field({}, description="Models that runs may be put to, by id.")
+
+    @model_validator(mode="after")
+    def _brains_have_hands(self) -> "Settings":
+        for name, brain in self.brains.items():
+            hand = brain.hand or name
+            if hand not in self.hands:
+                raise ValueError(f"brains.{name}: there is no [hands.{hand}] that it could be behind")
+            if unknown := sorted({*brain.fallback} - self.brains.keys()):
+                raise ValueError(f"brains.{name}.fallback: there is no [brains.{unknown[0]}]")
+        return self
 
     @model_validator(mode="after")
     def _issuers_apart(self) -> "Settings":

@@ -30,6 +30,7 @@ _SHOWN: Final = (
     "approval_id",
     "digest",
     "proposal_id",
+    "run_id",
     "session_sha256",
     "step_jti",
     "key_id",

@@ -16,6 +16,7 @@ JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
 RESULT = "/v1/steps/{step_jti}/result"
 BODIES: dict[str, Any] = {
     "/v1/approvals/{approval_id}": {"answer": "approve"},
+    "/v1/runs": {"prompt": "Look."},
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/keys": {"purpose": "receipt"},
@@ -48,6 +49,7 @@ PARAMETERS = {
     "step_jti": "a" * 32,
     "approval_id": APPROVAL_ID,
     "receipt_id": f"{PLAN_ID}.call",
+    "run_id": f"run_{'0' * 32}",
     "principal_id": "bob",
     "issuer_id": "brain",
     "kid": "k",

@@ -868,6 +868,36 @@ class testing_only_DeadLetters:  # noqa: N801
         return view("done", step())
 
 
+class testing_only_Runs:  # noqa: N801
+    """One run, over."""
+
+    async def begin(self, caller: Principal, asked: Any, wish: Any) -> dict[str, Any]:
+        return testing_only_run()
+
+    async def view(self, run_id: str, viewer: Principal) -> dict[str, Any]:
+        return testing_only_run(run_id=run_id)
+
+    async def page(self, viewer: Principal, *, after: int | None, limit: int) -> dict[str, Any]:
+        summary = ("run_id", "status", "principal", "brain", "created_at", "deadline_at", "steps", "tokens")
+        return {"runs": [{name: testing_only_run()[name] for name in summary}], "next": None}
+
+    async def events(self, run_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[tuple[int, str, Any]]:
+        if after < 5:
+            yield 5, "done", testing_only_run(run_id=run_id)
+
+    async def cancel(self, run_id: str, caller: Principal) -> dict[str, Any]:
+        return testing_only_run(run_id=run_id)
+
+
+def testing_only_run(**changes: Any) -> dict[str, Any]:
+    return {
+        "run_id": f"run_{'0' * 32}", "context_id": f"run_{'0' * 32}", "status": "done", "principal": "ada",
+        "brain": "claude", "hands": None, "created_at": BEFORE, "deadline_at": AFTER, "steps": 1, "tokens": 17,
+        "budget": {"steps": 100, "tokens": 1000}, "text": "Done.", "log_index": 3,
+        "turns": [{"turn": 0, "kind": "model", "brain": "claude", "plan_id": PLAN_ID}], **changes,
+    }  # fmt: skip
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -960,6 +990,7 @@ class testing_only_Gateway:  # noqa: N801
         self.freezing = testing_only_Freezing()
         self.dead_letters = testing_only_DeadLetters()
         self.undelivered = testing_only_Undelivered()
+        self.runs = testing_only_Runs()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -19,6 +19,7 @@ from handrail.operations import (
     policy,
     principals,
     proposals,
+    runs,
     secrets,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "policy",
     "principals",
     "proposals",
+    "runs",
     "secrets",
 ]

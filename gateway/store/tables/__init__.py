@@ -38,6 +38,7 @@ from gateway.store.tables.plans import (
     replays,
     steps,
 )
+from gateway.store.tables.runs import run_drivers, run_turns, runs
 
 __all__ = [
     "api_keys",
@@ -69,6 +70,9 @@ __all__ = [
     "proposal_signatures",
     "proposals",
     "replays",
+    "run_drivers",
+    "run_turns",
+    "runs",
     "secrets",
     "security_keys",
     "sessions",
