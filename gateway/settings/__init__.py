@@ -24,6 +24,7 @@ from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, Transi
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
 from gateway.settings.objectives import SloSettings
+from gateway.settings.managed_agents import EnvironmentSettings, ManagedAgentsSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,
@@ -66,6 +67,7 @@ __all__ = [
     "DatabaseSettings",
     "EgressLimits",
     "EgressSettings",
+    "EnvironmentSettings",
     "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
@@ -75,6 +77,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "MailSettings",
+    "ManagedAgentsSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",

@@ -7,6 +7,7 @@ from migrations import (
     connections,
     defences,
     letters,
+    managed_agents,
     offers,
     people,
     postings,
