@@ -164,9 +164,9 @@ STEPS: Final = frozenset(
         EntryType.STEP_RELEASED,
     }
 )
-"""What moves a step that was judged."""
+"""What moves a step that was judged. What a client reports of a released one moves it no more."""
 
-PAST: Final = STEPS | {EntryType.PLAN_RECEIVED}
+PAST: Final = STEPS | {EntryType.PLAN_RECEIVED, EntryType.STEP_REPORTED}
 """What a later decision in the same context, or for the same principal, may rest on."""
 
 STANDING: Final = frozenset(
@@ -260,8 +260,6 @@ FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
-        EntryType.STEP_RELEASED,
-        EntryType.STEP_REPORTED,
         EntryType.HAND_DISABLED,
         EntryType.CONFIGURATION_CHANGED,
     }

@@ -326,6 +326,8 @@ class Conflict(StrEnum):
     SECRET_EXISTS = "secret.exists"
     SECRET_CHANGED = "secret.changed"
     CONNECTION_CHANGED = "connection.changed"
+    STEP_REPORTED = "step.reported"
+    STEP_NOT_RELEASED = "step.not_released"
     LETTER_SETTLED = "letter.settled"
     LETTER_STATEMENT = "letter.statement"
     LETTER_OWN = "letter.own"
@@ -370,6 +372,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.CONNECTION_CHANGED: "Others change connections of the person at this moment.",
+    Conflict.STEP_REPORTED: "Something else was reported of the step before, and it is reported once.",
+    Conflict.STEP_NOT_RELEASED: "The step was not released to a client, so that nobody has anything to report of it.",
     Conflict.LETTER_SETTLED: "The dead letter was retried or discarded before.",
     Conflict.LETTER_STATEMENT: "The step may have run, and twice is not the same as once: say that it did not.",
     Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",

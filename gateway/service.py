@@ -24,6 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
@@ -100,6 +101,7 @@ class Gateway:
     approval_upkeep: ApprovalUpkeep
     claims: Claims
     results: Results
+    client_reports: ClientReports
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals

@@ -28,6 +28,7 @@ APPEND_ONLY: Final = {
     "approval_ends": (),
     "offer_moves": (),
     "dead_letter_ends": (),
+    "client_moves": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing, or
 where the log says whatever else is in it."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from gateway.manifest import HOST, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.reach import SecretPlace
-from gateway.settings import mcp_servers
+from gateway.settings import client_hands, mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
@@ -208,8 +208,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, remote, process, python, wasm, or "
-        "one of a third party."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, remote, client, process, python, "
+        "wasm, or one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -336,6 +336,12 @@ class HandSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _client_keeps(self) -> "HandSettings":
+        if self.adapter == "client":
+            client_hands.check(self.actions)
+        return self
+
+    @model_validator(mode="after")
     def _can_truncate(self) -> "HandSettings":
         for name, action in self.actions.items():
             if action.results.oversize is not Oversize.TRUNCATE:
@@ -355,7 +361,7 @@ class HandSettings(Section):
                 f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
                 "it runs in"
             )
-        if self.adapter in {"http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
+        if self.adapter in {"client", "http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
             raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         passwords = self.adapter in {"sql", "mail"}
         if any((one.place is SecretPlace.PASSWORD) != passwords for one in self.secrets.values()):

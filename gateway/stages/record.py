@@ -37,7 +37,7 @@ from gateway.ports import (
     Verdict,
     Write,
 )
-from gateway.stages import offer
+from gateway.stages import offer, release
 from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, counted, describe, found, said, sent
 from gateway.state import PlanState, StepState
 
@@ -79,8 +79,6 @@ class Recorder:
             ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
             guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
             guards += self._askings(this)
-        for state in this.launched:
-            state.status = StepStatus.RUNNING
         touched = list(plan) if new else [plan.steps[name] for name in entries.last]
         receipts: dict[str, str] = {}
         # Made once and here: whoever listens is counted, and the writer may ask for the rows again.
@@ -90,14 +88,17 @@ class Recorder:
             writes: list[Write] = [self.store.insert_plan(plan, indices[0])] if new else [self.store.plan_status(plan)]
             for state in touched:
                 index = indices[entries.last.get(state.step.id, 0)]
-                if state.status.final:
-                    receipts[state.step.id] = self._receipt(plan, state, index, now)
-                writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-                writes += self._dead(plan, state, now, index)
+                saved = state.ending or state
+                if saved.status.final:
+                    receipts[state.step.id] = self._receipt(plan, saved, index, now)
+                writes.append(self.store.save_step(plan, saved, index, receipts.get(state.step.id), new=new))
+                writes += self._dead(plan, saved, now, index)
             return [*writes, *requests, *self._offers(plan, this, entries, indices, now)]
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this)))
+            with release.letting_go(this.launched):
+                append = Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this))
+                indices = await self.log.append(append)
         except Outdated:
             raise
         except Mistaken:
@@ -112,7 +113,7 @@ class Recorder:
             state.log_index = indices[entries.last.get(state.step.id, 0)]
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
-            state.dispatched = True
+            state.dispatched = not state.status.final
         self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now, indices[-1])
         _tell(plan, this.judged)
 

@@ -174,7 +174,9 @@ def _check_names(manifest: Manifest, settings: HandSettings, options: Options) -
 
 
 def _leave_out(trial: Trial, name: str, tried: Tried) -> None:
-    if trial.manifest.remote:
+    if trial.manifest.client:
+        tried.left_out = "the client runs it: there is nothing here to call"
+    elif trial.manifest.remote:
         tried.left_out = "a remote hand is not called: it comes for its steps itself"
     elif not tried.changes_nothing and name not in trial.options.allow_effects:
         worst = tried.word.side_effects if tried.word.side_effects is not SideEffects.NONE else "others in its manifest"

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import (
+    client_steps,
     connections,
     defences,
     letters,
@@ -310,6 +311,7 @@ def upgrade() -> None:
     )
     for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
         part.create()
+    client_steps.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -23,6 +23,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.cached_results import CachedResults
 from gateway.calls import HandCall, HandResult
+from gateway.client_steps.reports import ClientReports
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -292,6 +293,7 @@ class House:
     claims: Claims
     results: Results
     offer_upkeep: OfferUpkeep
+    client_reports: ClientReports
 
     async def submit(
         self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
@@ -396,6 +398,7 @@ async def open_house(
         Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), None)),
         Results(pipeline, locks),
         OfferUpkeep(pipeline, locks),
+        ClientReports(pipeline, locks),
     )
     pipeline.offered = house.claims.ring
     if start:

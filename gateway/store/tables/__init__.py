@@ -12,6 +12,7 @@ from gateway.store.tables.changes import (
     proposal_signatures,
     proposals,
 )
+from gateway.store.tables.client_steps import client_moves
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
 from gateway.store.tables.letters import dead_letter_ends, dead_letters
@@ -43,6 +44,7 @@ __all__ = [
     "approval_answers",
     "approval_ends",
     "approvals",
+    "client_moves",
     "connection_grants",
     "contexts",
     "dead_letter_ends",
