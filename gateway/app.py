@@ -46,6 +46,7 @@ from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.opening import open_connectors
 from gateway.model import DEFAULT_TENANT
 from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
@@ -68,11 +69,12 @@ from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
-from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
+from gateway.settings import ConnectionSettings, ManagedAgentsSettings, SecretStoreSettings, Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
+from gateway.store.managed_sessions import SqlManagedSessions
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -96,6 +98,7 @@ from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
+from hand_adapters.service_transport import Credential, ServiceTransport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
@@ -256,6 +259,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         page_url=settings.public_url,
         clock=clock,
     )
+    client_reports = ClientReports(pipeline, locks)
     return Gateway(
         settings=settings,
         engine=engine,
@@ -278,7 +282,16 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
-        client_reports=ClientReports(pipeline, locks),
+        client_reports=client_reports,
+        managed_agents=open_connectors(
+            settings,
+            pipeline,
+            SqlManagedSessions(engine, gateway_id, root.derive("managed agents rows")),
+            client_reports,
+            secrets.broker.value,
+            _agents_service,
+            clock,
+        ),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
@@ -379,6 +392,11 @@ def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:
     """What sends requests to a Vault that keeps secrets."""
     where, reason = f"secrets.stores.{name}", Reason.SECRET_UNAVAILABLE
     return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
+
+
+def _agents_service(where: str, one: ManagedAgentsSettings, credential: Credential) -> ServiceTransport:
+    """What sends requests to the service that runs agents."""
+    return ServiceTransport(where, private_network=one.private_network, ca_file=one.ca_file, credential=credential)
 
 
 def _authorization_server(name: str, one: ConnectionSettings) -> HttpFetcher:

@@ -1,5 +1,5 @@
-"""How a vendor's SDK reaches its service: over our dialer, with the credential that the gateway adds to each request and
-none of what the SDK would add of itself.
+"""How a vendor's SDK reaches its service: over our dialer, with the credential that the gateway adds to each request
+and none of what the SDK would add of itself.
 
 An SDK reads keys, headers and proxies from the environment of its process. None of that may leave: of a request's
 headers, those go out that the service's API is about.
@@ -18,11 +18,8 @@ from yarl import URL
 from gateway.settings import SettingsError
 from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, session
 
-PASSED: Final = frozenset(
-    {
-        "accept", "anthropic-beta", "anthropic-version", "anthropic-worker-id", "anthropic-workspace-id", "content-type",
-    }
-)  # fmt: skip
+PASSED: Final = frozenset({"accept", "content-type"})
+_PASSED_PREFIX: Final = "anthropic-"
 """Headers that a request keeps."""
 _TRAVEL: Final = frozenset({"connection", "content-encoding", "content-length", "transfer-encoding"})
 """Headers of an answer that speak of how it travelled."""
@@ -65,7 +62,7 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
         added = await self._credential()
         if self._http is None:
             self._http = session(Dialer(private_network=self._private_network))
-        headers = {name: text for name, text in request.headers.items() if name.lower() in PASSED}
+        headers = {name: text for name, text in request.headers.items() if _passes(name.lower())}
         seconds = _read_seconds(request)
         attempt = Attempt()
         token = CURRENT.set(attempt)
@@ -124,6 +121,10 @@ class _Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.close()
+
+
+def _passes(name: str) -> bool:
+    return name in PASSED or name.startswith(_PASSED_PREFIX)
 
 
 def _read_seconds(request: httpx2.Request) -> float | None:

@@ -46,9 +46,7 @@ def create() -> None:
         sa.Column("plan_id", sa.String(length=64), nullable=False, comment="Empty where none was made of it."),
         sa.Column("signed_at", sa.Float(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False, comment="gateway.ports.managed_agents.UseState"),
-        sa.Column(
-            "verdict", sa.String(length=16), nullable=False, comment="What it was answered with; empty before."
-        ),
+        sa.Column("verdict", sa.String(length=16), nullable=False, comment="What it was answered with; empty before."),
         sa.Column("reported", sa.Boolean(), nullable=False, comment="Whether what came of it is on record."),
         sa.Column(
             "mac",

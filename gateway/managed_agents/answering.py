@@ -1,8 +1,8 @@
 """Answers on their way to the service: on record before they are sent, and each sent once.
 
-The service has no key by which a request that is repeated is known. Whether one arrived whose answer was lost is read in
-the session's own list of events; it counts as lost only where the list, read again after as long as a request may take,
-still does not have it.
+The service has no key by which it knows a request that is repeated. Whether one arrived whose answer was lost is read
+in the session's own list of events; it counts as lost only where the list, read again after as long as a request may
+take, still does not have it.
 """
 
 import asyncio
@@ -154,10 +154,11 @@ class Answerer:
         while True:
             try:
                 await following.turn(self.parts, use.id, state=state)
-                return
             except Unavailable:
                 failures += 1
                 await self.parts.pause(failures)
+            else:
+                return
 
 
 def _with(row: UseRecord, state: UseState, verdict: str | None = None) -> UseRecord:

@@ -68,9 +68,7 @@ class SessionsApi:
             quiet: see :attr:`quiet_seconds`.
         """
         http = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
-        client = AsyncAnthropic(
-            api_key=_NEVER_SENT, base_url=url, http_client=http, max_retries=0, timeout=timeout
-        )
+        client = AsyncAnthropic(api_key=_NEVER_SENT, base_url=url, http_client=http, max_retries=0, timeout=timeout)
         return cls(client, quiet)
 
     @asynccontextmanager
@@ -80,7 +78,7 @@ class SessionsApi:
         timeout = httpx2.Timeout(self.quiet_seconds)
         try:
             opened = await events.stream(session_id, timeout=timeout)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001
             raise _translated(exc) from None
 
         async def documents() -> AsyncIterator[Mapping[str, Any]]:
@@ -133,9 +131,7 @@ class SessionsApi:
     async def set_tools(self, agent_id: str, version: int, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Give an agent other tools, unless it is not that version any more. Raises ``ServiceError``."""
         try:
-            changed = await self.client.beta.agents.update(
-                agent_id, version=version, tools=cast("Any", list(tools))
-            )
+            changed = await self.client.beta.agents.update(agent_id, version=version, tools=cast("Any", list(tools)))
             return _document(changed)
         except Exception as exc:  # noqa: BLE001
             raise _translated(exc) from None

@@ -1,7 +1,7 @@
 """One workspace at Anthropic: which of its sessions are followed, and by which gateway.
 
-A session is followed by one gateway at a time: a lease in its row, renewed while it lives, taken over where it does not.
-Every write about a session rests on that lease.
+A session is followed by one gateway at a time: a lease in its row, renewed while that gateway lives, and taken over
+where it does not. Every write about a session rests on that lease.
 """
 
 import asyncio
@@ -256,9 +256,7 @@ class Connector:
             await self.parts.log.append(Append((), [self.parts.records.lease(record, until)], unless=unless))
         except Overtaken:
             return
-        following = Following(
-            record, self.tools, self.api, self.settings.on_behalf_of, self.settings.timeout_seconds
-        )
+        following = Following(record, self.tools, self.api, self.settings.on_behalf_of, self.settings.timeout_seconds)
         following.uses = {use.event_id: use for use in await self.parts.records.uses(self.name, record.session_id)}
         follower = Follower(following, self.parts, Judge(self.parts, Answerer(self.parts)))
         self._followers[record.session_id] = (follower, asyncio.create_task(follower.run()))

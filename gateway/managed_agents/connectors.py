@@ -79,7 +79,7 @@ class ManagedAgents:
         return _agent_view(name, agent_id, agent, needed)
 
     async def adopt(self, actor: Principal, name: str, agent_id: str) -> dict[str, Any]:
-        """Give an agent the policies that it needs. Raises as :meth:`Connector.set_policies`, and ``auth.forbidden``."""
+        """Give an agent the policies that it needs. Raises as ``Connector.set_policies``, and ``auth.forbidden``."""
         require(actor, Permission.AGENTS_MANAGE)
         agent, needed = await self._connector(actor, name).set_policies(actor, agent_id)
         return _agent_view(name, agent_id, agent, needed)

@@ -1,7 +1,7 @@
 """Events of a session, read strictly: what the connector acts on, and nothing else of them.
 
-The SDK builds its models without looking at the values, so that an event of tomorrow is no error today. What is acted on
-here was looked at: an id that is an id, an input that is an object. An event that is not as it should be is
+The SDK builds its models without looking at the values, so that an event of tomorrow is no error today. What is acted
+on here was looked at: an id that is an id, an input that is an object. An event that is not as it should be is
 :class:`Unread`, and so is one of a type that nobody here knows; whatever waits on such a one is never answered.
 """
 
@@ -134,7 +134,8 @@ _ANSWERS: Final = {
 }
 _IDLE: Final = frozenset({"session.status_idle", "session.thread_status_idle"})
 _ENDED: Final = frozenset({"session.status_terminated", "session.deleted"})
-_KNOWN: Final = frozenset({*Kind, *_RESULTS, *_ANSWERS, *_IDLE, *_ENDED, "session.updated"})
+_USES: Final = frozenset(str(kind) for kind in Kind)
+_KNOWN: Final = frozenset({*_USES, *_RESULTS, *_ANSWERS, *_IDLE, *_ENDED, "session.updated"})
 
 
 def read(document: Mapping[str, Any]) -> Event:
@@ -152,7 +153,7 @@ def read(document: Mapping[str, Any]) -> Event:
 
 def _read(kind: str, document: Mapping[str, Any]) -> Event:
     id_, at = _id(document["id"]), _moment(document)
-    if kind in Kind:
+    if kind in _USES:
         return _tool_use(Kind(kind), id_, at, document)
     if kind in _ANSWERS:
         allowed = _verdict(document["result"]) if kind == "user.tool_confirmation" else None

@@ -101,6 +101,9 @@ class Follower:
                     await self._end()
                     return
                 _log.warning("session is not followed now", reason=str(error.reason), detail=error.detail)
+            except Exception:  # noqa: BLE001 - whatever a service sends, its session is followed again
+                self.problem = HandrailError(Reason.INTERNAL)
+                _log.exception("session is not followed now")
             self.parts.metrics.agent_reconnects.labels(self.following.record.connector).inc()
             # A stream that said something new is no failure, however it ended.
             failures = 1 if self.following.conversation.newest != before else failures + 1
@@ -135,7 +138,7 @@ class Follower:
             since = conversation.newest
 
     async def _act(self) -> None:
-        """Do what the events ask for. Raises ``Unavailable`` where it has to be tried again, ``_Ended``, ``Overtaken``."""
+        """Do what the events ask for. Raises ``Unavailable`` where it has to be tried again; ``Overtaken``."""
         following = self.following
         conversation = following.conversation
         unseen = conversation.unseen() - self._asked_for
@@ -227,7 +230,9 @@ class Follower:
         await following.save(self.parts, entries, *rows)
         for one in new:
             self.parts.metrics.agent_bypasses.labels(following.record.connector, str(one.cause)).inc()
-            _log.error("an agent's session went past the gateway", cause=str(one.cause), session=following.record.session_id)
+            _log.error(
+                "an agent's session went past the gateway", cause=str(one.cause), session=following.record.session_id
+            )
         self._spawn(self._interrupt())
 
     def _bypass_row(self, one: Bypass) -> UseRecord:
@@ -248,13 +253,14 @@ class Follower:
         while True:
             try:
                 await self.following.api.send(self.following.record.session_id, INTERRUPT)
-                return
             except ServiceError as error:
                 if error.final or error.arrived:
                     _log.error("the session may not be interrupted", detail=error.detail)
                     return
             except HandrailError as error:
                 _log.error("the session is not interrupted yet", reason=str(error.reason), detail=error.detail)
+            else:
+                return
             failures += 1
             await self.parts.pause(failures)
 

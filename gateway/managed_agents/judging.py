@@ -1,4 +1,4 @@
-"""Tool uses become plans: those of one turn are one plan, signed by the connector, on the one way that every plan takes.
+"""Tool uses become plans: those of one turn are one plan, signed by the connector, on the way that every plan takes.
 
 A tool use is judged once. Its row names the plan before the plan is submitted; a plan that a crash kept from being
 recorded is signed anew only once the old one could not be accepted any more.
@@ -232,12 +232,12 @@ class Judge:
         mapped = following.tools.of(use)
         if state is None or plan.plan.context_id != following.record.context_id:
             return answers.of_refusal(use, mapped, Refused(Reason.INTERNAL, "the row names another plan"))
-        answer = answers.of_step(
-            use, mapped, state.view(plan.plan.plan_id), self.parts.pipeline.settings.public_url
-        )
+        answer = answers.of_step(use, mapped, state.view(plan.plan.plan_id), self.parts.pipeline.settings.public_url)
         if answer is None or answer.verdict is Verdict.DENY:
             return answer
-        if (state.step.hand, state.step.action) != (mapped.hand, mapped.action) or not _same(state.step.args, use.input):
+        if (state.step.hand, state.step.action) != (mapped.hand, mapped.action) or not _same(
+            state.step.args, use.input
+        ):
             return answers.of_refusal(use, mapped, Refused(Reason.INTERNAL, "the row names another call"))
         stopped = await self._stopped(following, state.step.hand, state.log_index)
         if stopped is None:
@@ -254,9 +254,7 @@ class Judge:
         except Refused:
             return Reason.VERIFY_SUBJECT
         frozen = await self.parts.pipeline.freezes.current()
-        concern = Concern(
-            following.record.tenant, (principal.pseudonym,), hand, following.record.context_id, since
-        )
+        concern = Concern(following.record.tenant, (principal.pseudonym,), hand, following.record.context_id, since)
         return None if frozen.stopping(concern) is None else Reason.FREEZE_ACTIVE
 
     async def _answer_all(self, following: Following, uses: Sequence[ToolUse], error: HandrailError) -> None:

@@ -82,7 +82,7 @@ class Records(Protocol):
         """What it is now; of the lease as well."""
 
     def lease(self, session: SessionRecord, until: float) -> Write:
-        """This gateway follows it until then, with :meth:`unless_taken`."""
+        """The gateway follows it until then; goes with :meth:`unless_taken`."""
 
     def unless_taken(self, session: SessionRecord, now: float) -> Unless:
         """Unless another gateway follows it now."""

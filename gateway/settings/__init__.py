@@ -23,8 +23,8 @@ from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
-from gateway.settings.objectives import SloSettings
 from gateway.settings.managed_agents import EnvironmentSettings, ManagedAgentsSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,

@@ -113,7 +113,9 @@ class Settings(BaseSettings):
                 if hand not in self.hands:
                     raise ValueError(f"{where}: there is no [hands.{hand}]")
                 if self.hands[hand].adapter != "client":
-                    raise ValueError(f'{where}: [hands.{hand}] is not of adapter = "client": the service runs its tools')
+                    raise ValueError(
+                        f'{where}: [hands.{hand}] is not of adapter = "client": the service runs its tools'
+                    )
             here = {} if one.environment is None else one.environment.tools
             for tool, target in {**one.custom_tools, **here}.items():
                 hand = target.partition(".")[0]

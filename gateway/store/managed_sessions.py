@@ -7,8 +7,8 @@ from typing import Any, Final, NoReturn
 from sqlalchemy import Connection, Engine, bindparam, exists, insert, literal, select, update
 
 from gateway.errors import Overtaken, Refused
-from gateway.ports.managed_agents import SessionRecord, State, UseRecord, UseState
 from gateway.ports import Guard, Unless, Write
+from gateway.ports.managed_agents import SessionRecord, State, UseRecord, UseState
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs, sound

@@ -312,6 +312,7 @@ def upgrade() -> None:
     for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
         part.create()
     client_steps.create()
+    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
