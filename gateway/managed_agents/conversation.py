@@ -125,11 +125,12 @@ class Conversation:
         """Whether the service decided itself, so that there is nothing to answer."""
         return use.kind is not Kind.CUSTOM and use.permission == DENY
 
-    def bypasses(self, ours: Collection[str], since: str) -> list[Bypass]:
+    def bypasses(self, let_go: Collection[str], denied: Collection[str], since: str) -> list[Bypass]:
         """What got past since a moment.
 
         Args:
-            ours: tool uses that this gateway answered, or may have.
+            let_go: tool uses that this gateway let go or gave a result of, or may have.
+            denied: those that it denied, or may have; of a custom tool, that is a result too.
             since: events up to this moment, as the service writes it, are from before the adoption.
         """
         found = []
@@ -139,14 +140,13 @@ class Conversation:
             here = use.kind is Kind.TOOLSET and use.name in self.runs_here
             if use.kind is not Kind.CUSTOM and not here and use.permission not in {ASK, DENY}:
                 found.append(Bypass(Cause.LET_GO, use.id, use.name))
-            elif use.id not in ours and any(_lets_go(one) for one in self.answered.get(use.id, ())):
+            elif use.id not in let_go and any(
+                one.allowed is True or (one.allowed is None and use.id not in denied)
+                for one in self.answered.get(use.id, ())
+            ):
                 found.append(Bypass(Cause.ANSWERED_ELSEWHERE, use.id, use.name))
         return found
 
     def hear_all(self, events: Iterable[Event]) -> int:
         """Take events in; how many are new."""
         return sum(self.hear(event) for event in events)
-
-
-def _lets_go(answer: Answered) -> bool:
-    return answer.allowed is not False

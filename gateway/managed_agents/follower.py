@@ -17,6 +17,7 @@ from gateway.calls import HandResult
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Overtaken, Refused, Unavailable
 from gateway.managed_agents import events, policies
+from gateway.managed_agents.answers import Verdict
 from gateway.managed_agents.api import LISTED_MAX, ServiceError
 from gateway.managed_agents.conversation import Bypass, Cause
 from gateway.managed_agents.events import MOMENT, ToolUse
@@ -148,14 +149,16 @@ class Follower:
         for change in conversation.agents:
             await self._judge_policies(change.agent or {}, change.id)
         conversation.agents.clear()
-        await self._tell(conversation.bypasses(following.ours(), following.record.since))
+        let_go = following.answered_with(Verdict.ALLOW, Verdict.RESULT)
+        denied = following.answered_with(Verdict.DENY)
+        await self._tell(conversation.bypasses(let_go, denied, following.record.since))
         waiting = conversation.waiting(following.uses)
         if waiting:
             for group in await self.judge.take(following, waiting):
                 self._spawn(self.judge.see_through(following, group))
         for use_id, result in list(conversation.results.items()):
             row = following.uses.get(use_id)
-            if row is not None and row.plan_id and not row.reported and row.verdict == "allow":
+            if row is not None and row.plan_id and not row.reported and row.verdict == Verdict.ALLOW:
                 content = tuple(dict(block) for block in result.content)
                 await self._report(row, HandResult(content, None, is_error=result.is_error))
         if conversation.ended:
@@ -273,7 +276,7 @@ class Follower:
         while True:
             now = self.parts.clock()
             ended = replace(following.record, state=State.ENDED, owner=self.parts.records.owner, owned_until=0.0)
-            entry = following.entry(EntryType.AGENT_SESSION_ENDED, answered=len(following.ours()))
+            entry = following.entry(EntryType.AGENT_SESSION_ENDED, answered=len(following.answered_with(*Verdict)))
             try:
                 await self.parts.log.append(
                     Append(

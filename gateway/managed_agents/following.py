@@ -126,7 +126,7 @@ class Following:
         await self.save(parts, (), changed)
         return changed
 
-    def ours(self) -> set[str]:
-        """Tool uses that this gateway let go or gave a result of, or may have."""
+    def answered_with(self, *verdicts: str) -> set[str]:
+        """Tool uses that this gateway answered so, or may have."""
         sent = {UseState.ANSWERING, UseState.ANSWERED, UseState.AMBIGUOUS}
-        return {one.event_id for one in self.uses.values() if one.state in sent and one.verdict in {"allow", "result"}}
+        return {one.event_id for one in self.uses.values() if one.state in sent and one.verdict in verdicts}

@@ -46,7 +46,8 @@ async def test_a_denied_custom_tool_says_why_and_no_more(world: World) -> None:
     world.service.idle(session)
     (answer,) = await world.answers(session, use)
     assert answer["is_error"]
-    assert [block["text"] for block in answer["content"]] == ["test.rule: It is deny."]
+    (block,) = answer["content"]
+    assert block["text"] == "policy.denied: Policy denies this step.\ntest.rule: It is deny."
     assert world.calls == []
 
 
@@ -84,7 +85,7 @@ async def test_what_came_of_a_tool_is_reported_and_never_succeeded(world: World)
         return (await world.plan_of(session, use))["steps"][0].get("reported")
 
     said = await until(reported)
-    assert said["result"]["content"] == [{"type": "text", "text": "a.txt"}]
+    assert said["content"] == [{"type": "text", "text": "a.txt"}]
     plan = await world.plan_of(session, use)
     assert plan["steps"][0]["status"] == "released"
     assert len(world.entries("STPREP")) == 1
