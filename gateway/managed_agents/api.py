@@ -153,9 +153,10 @@ class SessionsApi:
 
 
 def _document(model: Any) -> Mapping[str, Any]:
-    """What the service sent, as JSON values; nothing where it is no object."""
+    """What the service sent, with moments as such; nothing where it is no object. Not by way of JSON text: what has no
+    such form must be denied alone, and not end the reading."""
     if isinstance(model, anthropic.BaseModel):
-        return model.to_dict(mode="json", warnings=False)
+        return model.to_dict(mode="python", warnings=False)
     return model if isinstance(model, Mapping) else {}
 
 

@@ -1,5 +1,6 @@
 """A real gateway beside the stand-in for Anthropic's sessions API."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import httpx2
 import orjson
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -22,6 +24,7 @@ from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
+from tests.approvals.world import _listener, _served
 from tests.managed_agents.stand_in import ASK, KEY, Session, StandIn, custom, mcp_toolset, toolset
 from tests.until import until
 from tests.web.conftest import serving
@@ -54,6 +57,21 @@ PEOPLE: Final = {
     "dee": "auditor",
 }
 AGENT: Final = "agent_1"
+ACTIONS: Final = ("read", "send", "wipe", "big")
+
+
+@dataclass
+class Crm:
+    """A system of the operator's own, which the hand ``crm`` asks."""
+
+    url: str = ""
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+
+    async def take(self, request: Request) -> JSONResponse:
+        self.calls.append((request.url.path, await request.json()))
+        if request.url.path == "/big":
+            return JSONResponse({"text": "x" * 20_000})
+        return JSONResponse({"answered": request.url.path, "with": self.calls[-1][1]})
 
 
 @dataclass
@@ -65,8 +83,12 @@ class World:
     url: str
     keys: Mapping[str, str]
     people: Mapping[str, Principal]
-    calls: list[tuple[str, Any]] = field(default_factory=list)
-    """What the CRM was asked for."""
+    crm: "Crm"
+
+    @property
+    def calls(self) -> list[tuple[str, Any]]:
+        """What the CRM was asked for."""
+        return self.crm.calls
 
     def session(self, session_id: str = "sesn_1", agent: str = AGENT) -> Session:
         """A session there whose agent asks about everything."""
@@ -150,36 +172,27 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    home: Path, service: StandIn, *, like: Path | None = None, clock: Callable[[], float] | None = None, **changes: Any
+    home: Path, service: StandIn, *, like: Path | None = None, crm: Crm | None = None, clock: Callable[[], float] | None = None, **changes: Any
 ) -> AsyncIterator[World]:
     """A running gateway. The same home again is a restart.
 
     Args:
         like: home of another gateway whose database and keys this one shares.
+        crm: that gateway's CRM.
         changes: of the connector's settings.
     """
     home.mkdir(parents=True, exist_ok=True)
     policy = home / "policy" / "handrail"
     policy.mkdir(parents=True, exist_ok=True)
     (policy / "decisions.rego").write_text(POLICY)
-    calls: list[tuple[str, Any]] = []
-
-    async def take(request: Request) -> JSONResponse:
-        calls.append((request.url.path, await request.json()))
-        if request.url.path == "/big":
-            return JSONResponse({"text": "x" * 20_000})
-        return JSONResponse({"answered": request.url.path, "with": calls[-1][1]})
-
-    actions = ("read", "send", "wipe", "big")
-    app = Starlette(routes=[Route(f"/{name}", take, methods=["POST"]) for name in actions])
-    async with serving(app, Settings(server={"port": 0})) as below:
+    async with _crm(home) if crm is None else contextlib.nullcontext(crm) as crm:
         declared = {"args_schema": ANYTHING, "side_effects": "none", "description": "One."}
         hands = {
             "crm": {
                 "adapter": "http",
-                "base_url": f"http://127.0.0.1:{below}",
+                "base_url": crm.url,
                 "private_network": True,
-                "actions": {name: {**declared, "method": "POST", "path": f"/{name}"} for name in actions},
+                "actions": {name: {**declared, "method": "POST", "path": f"/{name}"} for name in ACTIONS},
             },
             "claude": {"adapter": "client", "actions": dict.fromkeys(("bash", "read", "write", "edit"), declared)},
             "github": {"adapter": "client", "actions": dict.fromkeys(("look", "merge"), declared)},
@@ -218,7 +231,17 @@ async def opened(
             async with httpx2.AsyncClient(timeout=60) as http:
                 assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
             people, keys = await _people(gateway, (like or home) / "people.json")
-            yield World(gateway, service, f"http://127.0.0.1:{port}", keys, people, calls)
+            yield World(gateway, service, f"http://127.0.0.1:{port}", keys, people, crm)
+
+
+@asynccontextmanager
+async def _crm(home: Path) -> AsyncIterator[Crm]:
+    crm = Crm()
+    app = Starlette(routes=[Route(f"/{name}", crm.take, methods=["POST"]) for name in ACTIONS])
+    listener = _listener(home / "crm.port")
+    async with _served(uvicorn.Config(app, log_config=None), listener):
+        crm.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield crm
 
 
 async def _people(gateway: Gateway, file: Path) -> tuple[dict[str, Principal], dict[str, str]]:
