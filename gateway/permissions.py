@@ -114,7 +114,6 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         ),
         Role.AUDITOR: frozenset(
             {
-                Permission.AGENTS_READ,
                 Permission.AUDIT_READ,
                 Permission.AUDIT_PAYLOADS,
                 Permission.DEAD_LETTERS_READ,

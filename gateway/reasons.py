@@ -141,6 +141,7 @@ class Reason(StrEnum):
     AGENTS_UNMAPPED = "agents.unmapped"
     AGENTS_BYPASSED = "agents.bypassed"
     AGENTS_AMBIGUOUS = "agents.ambiguous"
+    AGENTS_LEASE_LOST = "agents.lease_lost"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
@@ -272,6 +273,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.AGENTS_UNMAPPED: "The tool is none of the tools that this gateway knows for the agent.",
     Reason.AGENTS_BYPASSED: "Something of this session went past the gateway, so nothing of it is let go any more.",
     Reason.AGENTS_AMBIGUOUS: "The answer was sent, and whether the service has it nobody knows yet.",
+    Reason.AGENTS_LEASE_LOST: "The service took the work back, so what ran for it was ended.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",

@@ -8,7 +8,7 @@ def create() -> None:
     """Sessions that are followed, and their tool uses."""
     op.create_table(
         "managed_sessions",
-        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=80), nullable=False),
         sa.Column("session_id", sa.String(length=128), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=64), nullable=False, comment="Pseudonym of whose its tool calls are."),
@@ -35,7 +35,7 @@ def create() -> None:
     )
     op.create_table(
         "managed_uses",
-        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=80), nullable=False),
         sa.Column("session_id", sa.String(length=128), nullable=False),
         sa.Column(
             "event_id",

@@ -20,6 +20,8 @@ from gateway.reasons import Reason
 LISTED_MAX: Final = 20_000
 """Events of one listing at most: a service that never ends it is left."""
 PAGE: Final = 500
+POLL_MILLISECONDS: Final = 999
+NO_HEARTBEAT: Final = "NO_HEARTBEAT"
 _LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _NEVER_SENT: Final = "set by the gateway's transport"
 
@@ -133,6 +135,35 @@ class SessionsApi:
         try:
             changed = await self.client.beta.agents.update(agent_id, version=version, tools=cast("Any", list(tools)))
             return _document(changed)
+        except Exception as exc:  # noqa: BLE001
+            raise _translated(exc) from None
+
+    async def next_work(self, environment_id: str, worker_id: str) -> Mapping[str, Any] | None:
+        """Work of a self-hosted environment that is this worker's from now on; ``None`` where none waits. Raises
+        ``ServiceError``."""
+        work = self.client.beta.environments.work
+        try:
+            found = await work.poll(environment_id, block_ms=POLL_MILLISECONDS, anthropic_worker_id=worker_id)
+            if found is None:
+                return None
+            await work.ack(found.id, environment_id=environment_id)
+        except Exception as exc:  # noqa: BLE001
+            raise _translated(exc) from None
+        return _document(found)
+
+    async def heartbeat(self, environment_id: str, work_id: str, last: str) -> Mapping[str, Any]:
+        """Keep work; ``last`` is what the heartbeat before was answered, :data:`NO_HEARTBEAT` at first. Raises
+        ``ServiceError``, of status 412 where somebody else has the work."""
+        work = self.client.beta.environments.work
+        try:
+            return _document(await work.heartbeat(work_id, environment_id=environment_id, expected_last_heartbeat=last))
+        except Exception as exc:  # noqa: BLE001
+            raise _translated(exc) from None
+
+    async def stop_work(self, environment_id: str, work_id: str) -> None:
+        """Give work back that is done, or that nobody here goes on with. Raises ``ServiceError``."""
+        try:
+            await self.client.beta.environments.work.stop(work_id, environment_id=environment_id, force=True)
         except Exception as exc:  # noqa: BLE001
             raise _translated(exc) from None
 

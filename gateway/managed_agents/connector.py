@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -17,7 +18,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Overtaken, Refused, Unavailable
 from gateway.managed_agents import events, policies
 from gateway.managed_agents.answering import Answerer
-from gateway.managed_agents.api import SessionsApi
+from gateway.managed_agents.api import ServiceError, SessionsApi
 from gateway.managed_agents.conversation import Conversation
 from gateway.managed_agents.events import SESSION_ID
 from gateway.managed_agents.follower import LEASE_SECONDS, Follower
@@ -38,6 +39,12 @@ RENEW_SECONDS: Final = LEASE_SECONDS / 3
 def tools_of(settings: ManagedAgentsSettings) -> Tools:
     """The operator's word on the tools."""
     return Tools(settings.toolset_hand, settings.mcp_hands, settings.custom_tools)
+
+
+def tools_here(settings: ManagedAgentsSettings) -> Tools:
+    """The same for sessions of the self-hosted environment: some tools of the toolset are run here."""
+    here = {} if settings.environment is None else settings.environment.tools
+    return replace(tools_of(settings), here=here)
 
 
 @dataclass(slots=True)
@@ -75,14 +82,17 @@ class Connector:
             task.cancel()
         await asyncio.gather(*(task for _, task in followers), return_exceptions=True)
         for follower, _ in followers:
-            record = follower.following.record
-            try:
-                unless = [self.parts.records.unless_lost(record, self.parts.clock())]
-                await self.parts.log.append(Append((), [self.parts.records.lease(record, 0.0)], unless=unless))
-            except HandrailError as error:
-                _log.warning("a session is left when its lease is over", reason=str(error.reason))
+            await self._free(follower.following.record)
         self._followers.clear()
         await self.api.close()
+
+    async def _free(self, record: SessionRecord) -> None:
+        """Leave a session to the other gateways at once."""
+        try:
+            unless = [self.parts.records.unless_lost(record, self.parts.clock())]
+            await self.parts.log.append(Append((), [self.parts.records.lease(record, 0.0)], unless=unless))
+        except HandrailError as error:
+            _log.info("a session is left when its lease is over", reason=str(error.reason))
 
     # --- what people ask for -----------------------------------------------------------------------------------------
 
@@ -184,7 +194,13 @@ class Connector:
         version = agent.get("version")
         if not isinstance(version, int):
             raise Unavailable(Reason.AGENTS_UNAVAILABLE, "an agent without a version")
-        changed = await self.api.set_tools(agent_id, version, policies.asking(agent, self.tools.here))
+        try:
+            changed = await self.api.set_tools(agent_id, version, policies.asking(agent, self.tools.here))
+        except ServiceError as error:
+            if error.status == HTTPStatus.CONFLICT:
+                cause = because(Conflict.AGENT_CHANGED)
+                raise Refused(Reason.REQUEST_CONFLICT, "changed meanwhile", **cause) from None
+            raise
         return changed, policies.needs(changed, self.tools)
 
     def problem(self, session_id: str) -> HandrailError | None:
@@ -222,9 +238,12 @@ class Connector:
     async def _discover(self) -> None:
         """Adopt what the configuration names, and take what nobody follows."""
         try:
+            hosted = None if self.settings.environment is None else self.settings.environment.id
             for agent_id in self.settings.agents:
                 for session in await self.api.sessions(agent_id, self.settings.sessions_max):
                     session_id = session.get("id")
+                    if hosted is not None and session.get("environment_id") == hosted:
+                        continue  # such a session is served with the work for it
                     if isinstance(session_id, str) and session_id not in self._followers:
                         await self._adopt(session_id)
         finally:
@@ -257,6 +276,7 @@ class Connector:
         except Overtaken:
             return
         following = Following(record, self.tools, self.api, self.settings.on_behalf_of, self.settings.timeout_seconds)
+        following.conversation.runs_here = frozenset(self.tools.here)
         following.uses = {use.event_id: use for use in await self.parts.records.uses(self.name, record.session_id)}
         follower = Follower(following, self.parts, Judge(self.parts, Answerer(self.parts)))
         self._followers[record.session_id] = (follower, asyncio.create_task(follower.run()))

@@ -67,6 +67,8 @@ class Conversation:
     """Everything that the session ever said it waits for."""
     agents: list[Updated] = field(default_factory=list)
     ended: bool = False
+    resting: bool = False
+    """Whether the last turn is over, and nothing happened since."""
     newest: str = ""
     unknown: int = 0
     """Events of types that nobody here knows."""
@@ -82,6 +84,8 @@ class Conversation:
         if event.id in self._seen:
             return False
         self._seen.add(event.id)
+        if not isinstance(event, Answered):
+            self.resting = isinstance(event, Idle) and not event.waits_for
         self.newest = max(self.newest, event.at)
         match event:
             case ToolUse():
@@ -103,6 +107,7 @@ class Conversation:
         """Count it. It takes nobody's place: the same event may come again as it should be."""
         if event.id in self._unread:
             return False
+        self.resting = False
         self.unknown += not event.broken
         self.broken += event.broken
         if event.id:

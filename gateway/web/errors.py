@@ -139,6 +139,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.AGENTS_UNMAPPED: (403, "Tool unknown"),
     Reason.AGENTS_BYPASSED: (409, "Session went past the gateway"),
     Reason.AGENTS_AMBIGUOUS: (502, "Answer uncertain"),
+    Reason.AGENTS_LEASE_LOST: (409, "Work taken back"),
     Reason.TLS_CERTIFICATE: (503, "Certificate unusable"),
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
     Reason.LIMIT_PLANS: (429, "Too many plans"),

@@ -113,7 +113,9 @@ async def test_denials_of_another_client_and_of_the_service_are_nothing_to_stop_
 
 async def test_what_was_before_the_adoption_is_nobodys_bypass(world: World) -> None:
     session = world.session()
-    world.service.emit(session, world.service.made("agent.tool_use", name="bash", input={}, evaluated_permission="allow"))
+    world.service.emit(
+        session, world.service.made("agent.tool_use", name="bash", input={}, evaluated_permission="allow")
+    )
     left = world.service.use(session, name="crm__read", input={})
     world.service.idle(session)
     await world.follow(session)
@@ -144,7 +146,9 @@ async def test_a_reference_in_an_input_reaches_no_result_and_spoils_no_turn(worl
     ],
     ids=["huge", "number", "surrogate"],
 )
-async def test_an_input_that_no_plan_can_hold_is_denied_alone(world: World, given: dict[str, object], code: str) -> None:
+async def test_an_input_that_no_plan_can_hold_is_denied_alone(
+    world: World, given: dict[str, object], code: str
+) -> None:
     session = world.session()
     await world.follow(session)
     bad = world.service.use(session, name="crm__read", input=given)

@@ -150,7 +150,9 @@ class World:
 
         async def held() -> Any:
             plan = await self.plan_of(session, use_id)
-            return next((s.get("approval_id") for s in plan["steps"] if s["id"] == use_id and s["status"] == "held"), None)
+            return next(
+                (s.get("approval_id") for s in plan["steps"] if s["id"] == use_id and s["status"] == "held"), None
+            )
 
         approval = await until(held)
         shown = {"authorization": f"Bearer {self.keys['bob']}"}
@@ -172,7 +174,13 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    home: Path, service: StandIn, *, like: Path | None = None, crm: Crm | None = None, clock: Callable[[], float] | None = None, **changes: Any
+    home: Path,
+    service: StandIn,
+    *,
+    like: Path | None = None,
+    crm: Crm | None = None,
+    clock: Callable[[], float] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[World]:
     """A running gateway. The same home again is a restart.
 
@@ -185,12 +193,12 @@ async def opened(
     policy = home / "policy" / "handrail"
     policy.mkdir(parents=True, exist_ok=True)
     (policy / "decisions.rego").write_text(POLICY)
-    async with _crm(home) if crm is None else contextlib.nullcontext(crm) as crm:
+    async with _crm(home) if crm is None else contextlib.nullcontext(crm) as asked:
         declared = {"args_schema": ANYTHING, "side_effects": "none", "description": "One."}
         hands = {
             "crm": {
                 "adapter": "http",
-                "base_url": crm.url,
+                "base_url": asked.url,
                 "private_network": True,
                 "actions": {name: {**declared, "method": "POST", "path": f"/{name}"} for name in ACTIONS},
             },
@@ -231,7 +239,7 @@ async def opened(
             async with httpx2.AsyncClient(timeout=60) as http:
                 assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
             people, keys = await _people(gateway, (like or home) / "people.json")
-            yield World(gateway, service, f"http://127.0.0.1:{port}", keys, people, crm)
+            yield World(gateway, service, f"http://127.0.0.1:{port}", keys, people, asked)
 
 
 @asynccontextmanager

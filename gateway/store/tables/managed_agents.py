@@ -9,7 +9,7 @@ from gateway.store.tables.base import metadata
 managed_sessions: Final = Table(
     "managed_sessions",
     metadata,
-    Column("connector", String(64), nullable=False),
+    Column("connector", String(80), nullable=False),
     Column("session_id", String(128), nullable=False),
     Column("tenant", String(64), nullable=False),
     Column("subject", String(64), nullable=False, comment="Pseudonym of whose its tool calls are."),
@@ -28,7 +28,7 @@ managed_sessions: Final = Table(
 managed_uses: Final = Table(
     "managed_uses",
     metadata,
-    Column("connector", String(64), nullable=False),
+    Column("connector", String(80), nullable=False),
     Column("session_id", String(128), nullable=False),
     Column("event_id", String(64), nullable=False, comment="Of the tool use; the step of its plan has its name."),
     Column("plan_id", String(64), nullable=False, comment="Empty where none was made of it."),
