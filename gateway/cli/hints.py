@@ -129,7 +129,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.CONNECTION_REFUSED: "Begin again, in one browser and one login: handrail connections connect ID",
     Reason.CONNECTION_UNAVAILABLE: _LATER,
     Reason.AGENTS_UNAVAILABLE: _LATER,
-    Reason.AGENTS_REFUSED: "Look at the id, and whether the key of [managed_agents] may see it; its log has the status.",
+    Reason.AGENTS_REFUSED: "Look at the id, and whether the key of [managed_agents] may see it; its log says more.",
     Reason.AGENTS_UNMAPPED: "Name the tool under [managed_agents.ID]; 'handrail agents adopt AGENT_ID' lists them.",
     Reason.AGENTS_LEASE_LOST: "Look whether the tool acted; another worker of the environment may do it again.",
     Reason.AGENTS_BYPASSED: "'handrail agents adopt AGENT_ID --write' sets its policies; then release and follow it.",

@@ -1,7 +1,7 @@
 """A self-hosted environment: work that waits at Anthropic is claimed, and its session's toolset is run by hands here.
 
-Whoever has the work has its lease, which lives by heartbeats. Tools run only while this gateway has it: where it is lost,
-or nobody can say so for as long as it lasts, what runs is ended at once and nothing is sent any more.
+Whoever has the work has its lease, which lives by heartbeats. Tools run only while this gateway has it: where it is
+lost, or nobody can say so for as long as it lasts, what runs is ended at once and nothing is sent any more.
 """
 
 import asyncio
@@ -91,7 +91,9 @@ class Environment(Connector):
             await self._take(record)
             held = self._followers.get(session_id)
             if held is None:
+                # Its lease is of an earlier life, or of a gateway that has other work for it: this work comes again.
                 _log.warning("work whose session another gateway follows", session=session_id)
+                ours = False
                 return
             follower, task = held
             ours = await self._beat(work_id, follower, task)
@@ -117,7 +119,7 @@ class Environment(Connector):
         kept_at, rests_since = clock(), None
         while not task.done():
             try:
-                async with asyncio.timeout(self.beat_max_seconds):
+                async with asyncio.timeout(max(lease / 3, 1.0)):
                     said = await self.api.heartbeat(self.environment.id, work_id, last)
             except (ServiceError, TimeoutError) as error:
                 status = getattr(error, "status", None)

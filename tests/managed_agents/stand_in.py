@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from anthropic.types.beta import (
     BetaManagedAgentsAgent,
     BetaManagedAgentsSession,
     BetaManagedAgentsSessionUpdatedEvent,
+    BetaManagedAgentsUserToolResultEvent,
+    environments,
     sessions,
 )
 from anthropic.types.beta.sessions import BetaManagedAgentsEventParams
@@ -48,6 +51,7 @@ _TYPES: Final[dict[str, Any]] = {
     "user.message": sessions.BetaManagedAgentsUserMessageEvent,
     "user.tool_confirmation": sessions.BetaManagedAgentsUserToolConfirmationEvent,
     "user.custom_tool_result": sessions.BetaManagedAgentsUserCustomToolResultEvent,
+    "user.tool_result": BetaManagedAgentsUserToolResultEvent,
     "user.interrupt": sessions.BetaManagedAgentsUserInterruptEvent,
 }
 ASK: Final = {"type": "always_ask"}
@@ -83,6 +87,7 @@ class Session:
     """What the list has."""
     streams: list[asyncio.Queue[bytes | None]] = field(default_factory=list)
     waits_for: list[str] = field(default_factory=list)
+    environment_id: str = "env_cloud"
 
 
 @dataclass
@@ -101,6 +106,10 @@ class StandIn:
     """How often events are taken and the answer is lost."""
     held: asyncio.Event | None = None
     """Where it is there, answers to ``send`` wait for it."""
+    work: list[dict[str, Any]] = field(default_factory=list)
+    """Work of the environment ``env_own``, in its order."""
+    work_calls: list[tuple[str, str]] = field(default_factory=list)
+    """What was said of work: ``ack``, ``heartbeat`` or ``stop``, and its id."""
     opened: int = 0
     """Streams that were opened."""
     _number: Any = field(default_factory=lambda: count(1))
@@ -176,6 +185,26 @@ class StandIn:
         session.status = "terminated"
         self.emit(session, self.made("session.status_terminated"))
 
+    def queue_work(self, session: Session) -> dict[str, Any]:
+        """A session waits for somebody who runs its tools."""
+        session.environment_id = "env_own"
+        work = {
+            "id": f"work_{next(self._number)}",
+            "created_at": self.now(),
+            "data": {"id": session.id, "type": "session"},
+            "environment_id": "env_own",
+            "metadata": {},
+            "state": "queued",
+            "type": "work",
+            "latest_heartbeat_at": None,
+        }
+        self.work.append(work)
+        return work
+
+    def steal(self, work: dict[str, Any]) -> None:
+        """Somebody else has the work now."""
+        work["latest_heartbeat_at"] = "somebody-elses"
+
     def break_streams(self, session: Session) -> None:
         """Every stream of a session ends without a word."""
         for stream in session.streams:
@@ -185,8 +214,7 @@ class StandIn:
     def fail(self, what: str, *statuses: int, **headers: str) -> None:
         """The next requests are answered with these."""
         for status in statuses:
-            body = {"type": "error", "error": {"type": "api_error", "message": "as the test wants it"}}
-            self.faults[what].append(lambda status=status: JSONResponse(body, status, headers))  # type: ignore[misc]
+            self.faults[what].append(partial(_error, status, "api_error", headers))
 
     def answers(self, session: Session, use_id: str) -> list[dict[str, Any]]:
         """What it took for a tool use."""
@@ -233,7 +261,7 @@ class StandIn:
             "id": session.id,
             "agent": session.agent,
             "created_at": self.now(),
-            "environment_id": "env_1",
+            "environment_id": session.environment_id,
             "metadata": {},
             "outcome_evaluations": [],
             "resources": [],
@@ -308,7 +336,9 @@ class StandIn:
         self.sent.append((session.id, event))
         made = self.made(event["type"], **{name: value for name, value in event.items() if name != "type"})
         self.emit(session, made)
-        if named is not None:
+        # Of a tool that the service does not run, letting go is not the end: the result is waited for.
+        goes_on = session.environment_id == "env_own" and event.get("result") == "allow"
+        if named is not None and not goes_on:
             session.waits_for.remove(named)
             if session.waits_for:
                 self.idle(session)
@@ -317,10 +347,47 @@ class StandIn:
                 self.emit(session, self.made("session.status_running"))
         return made
 
+    async def _poll(self, request: Request) -> Response:
+        fault = self._fault(request, "poll")
+        waiting = [work for work in self.work if work["state"] == "queued"]
+        if fault is not None or not waiting:
+            return fault or JSONResponse(None)
+        waiting[0]["state"] = "starting"
+        return JSONResponse(environments.BetaSelfHostedWork.model_validate(waiting[0]).to_dict(mode="json"))
+
+    async def _work(self, request: Request) -> Response:
+        what = request.path_params["what"]
+        fault = self._fault(request, what)
+        work = next(work for work in self.work if work["id"] == request.path_params["work_id"])
+        self.work_calls.append((what, work["id"]))
+        if fault is not None:
+            return fault
+        if what == "stop":
+            work["state"] = "stopped"
+        if what != "heartbeat":
+            return JSONResponse(environments.BetaSelfHostedWork.model_validate(work).to_dict(mode="json"))
+        expected = request.query_params.get("expected_last_heartbeat")
+        if expected != (work["latest_heartbeat_at"] or "NO_HEARTBEAT"):
+            return _error(412, "precondition_failed")
+        work["latest_heartbeat_at"] = self.now()
+        if work["state"] == "starting":
+            work["state"] = "active"
+        beat = {
+            "last_heartbeat": work["latest_heartbeat_at"],
+            "lease_extended": work["state"] == "active",
+            "state": work["state"],
+            "ttl_seconds": 30,
+            "type": "work_heartbeat",
+        }
+        made = environments.BetaSelfHostedWorkHeartbeatResponse.model_validate(beat)
+        return JSONResponse(made.to_dict(mode="json"))
+
     def routes(self) -> Sequence[Route]:
         """All of them."""
         return [
             Route("/v1/agents/{agent_id}", self._get_agent, methods=["GET", "POST"]),
+            Route("/v1/environments/env_own/work/poll", self._poll),
+            Route("/v1/environments/env_own/work/{work_id}/{what}", self._work, methods=["POST"]),
             Route("/v1/sessions", self._list_sessions),
             Route("/v1/sessions/{session_id}", self._get_session),
             Route("/v1/sessions/{session_id}/events", self._list_events, methods=["GET"]),
@@ -334,8 +401,8 @@ def _at(event: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(at) if at else datetime.max.replace(tzinfo=UTC)
 
 
-def _error(status: int, kind: str) -> Response:
-    return JSONResponse({"type": "error", "error": {"type": kind, "message": kind}}, status)
+def _error(status: int, kind: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"type": "error", "error": {"type": kind, "message": kind}}, status, headers)
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ decisions contains decision if {
 }
 
 effects := {
-	"read": "allow", "bash": "allow", "look": "allow", "big": "allow",
+	"read": "allow", "bash": "allow", "look": "allow", "big": "allow", "run": "allow",
 	"send": "ask", "write": "ask", "merge": "ask",
 	"wipe": "deny", "edit": "deny",
 }
@@ -57,6 +57,7 @@ PEOPLE: Final = {
     "dee": "auditor",
 }
 AGENT: Final = "agent_1"
+NOTHING: Final = {"side_effects": "none", "description": "Runs a command."}
 ACTIONS: Final = ("read", "send", "wipe", "big")
 
 
@@ -205,6 +206,10 @@ async def opened(
             "claude": {"adapter": "client", "actions": dict.fromkeys(("bash", "read", "write", "edit"), declared)},
             "github": {"adapter": "client", "actions": dict.fromkeys(("look", "merge"), declared)},
         }
+        if "environment" in changes:
+            text = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
+            run = {"argv": ("sh", "-c", "{command}"), "args_schema": text, "deadline_seconds": 600, **NOTHING}
+            hands["shell"] = {"adapter": "process", "actions": {"run": run, "wipe": run}}
         connector = {
             "on_behalf_of": "helper",
             "api_key": "anthropic",
@@ -238,7 +243,7 @@ async def opened(
         async with serving(create_app(gateway), configured) as port:
             async with httpx2.AsyncClient(timeout=60) as http:
                 assert (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
-            people, keys = await _people(gateway, (like or home) / "people.json")
+            people, keys = await _people(gateway, (like or home) / "people.json", hands)
             yield World(gateway, service, f"http://127.0.0.1:{port}", keys, people, asked)
 
 
@@ -252,7 +257,9 @@ async def _crm(home: Path) -> AsyncIterator[Crm]:
         yield crm
 
 
-async def _people(gateway: Gateway, file: Path) -> tuple[dict[str, Principal], dict[str, str]]:
+async def _people(
+    gateway: Gateway, file: Path, hands: Mapping[str, Any]
+) -> tuple[dict[str, Principal], dict[str, str]]:
     if not file.exists():
         made = await gateway.directory.bootstrap([NewPrincipal(name, [role]) for name, role in PEOPLE.items()])
         file.write_text(json.dumps({one["principal"]["id"]: str(one["api_key"]["token"]) for one in made}))
@@ -260,7 +267,8 @@ async def _people(gateway: Gateway, file: Path) -> tuple[dict[str, Principal], d
         await gateway.secrets.set(root, "anthropic", KEY)
         await gateway.hands.settled()
         op = await gateway.directory.principal("default", "op")
-        for hand in ("crm", "claude", "github"):
+        await gateway.secrets.set(root, "environment", KEY)
+        for hand in hands:
             await gateway.hands.pin(hand, (await gateway.hands.offer(hand)).digest, op)
     keys = json.loads(file.read_text())
     await gateway.hands.settled()
