@@ -69,7 +69,7 @@ from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
-from gateway.settings import ConnectionSettings, ManagedAgentsSettings, SecretStoreSettings, Settings
+from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
@@ -98,7 +98,7 @@ from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
-from hand_adapters.service_transport import Credential, ServiceTransport
+from hand_adapters.service_transport import service_transport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
@@ -289,7 +289,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             SqlManagedSessions(engine, gateway_id, root.derive("managed agents rows")),
             client_reports,
             secrets.broker.value,
-            _agents_service,
+            service_transport,
             clock,
         ),
         offer_upkeep=OfferUpkeep(pipeline, locks),
@@ -392,11 +392,6 @@ def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:
     """What sends requests to a Vault that keeps secrets."""
     where, reason = f"secrets.stores.{name}", Reason.SECRET_UNAVAILABLE
     return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
-
-
-def _agents_service(where: str, one: ManagedAgentsSettings, credential: Credential) -> ServiceTransport:
-    """What sends requests to the service that runs agents."""
-    return ServiceTransport(where, private_network=one.private_network, ca_file=one.ca_file, credential=credential)
 
 
 def _authorization_server(name: str, one: ConnectionSettings) -> HttpFetcher:

@@ -15,7 +15,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
-from gateway.settings import SettingsError
+from gateway.settings import ManagedAgentsSettings, SettingsError
 from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, session
 
 PASSED: Final = frozenset({"accept", "content-type"})
@@ -92,6 +92,11 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+
+def service_transport(where: str, one: ManagedAgentsSettings, credential: Credential) -> ServiceTransport:
+    """What sends requests to the service that runs agents. Raises as :class:`ServiceTransport`."""
+    return ServiceTransport(where, private_network=one.private_network, ca_file=one.ca_file, credential=credential)
 
 
 class _Body(httpx2.AsyncByteStream):

@@ -198,8 +198,7 @@ class Connector:
             changed = await self.api.set_tools(agent_id, version, policies.asking(agent, self.tools.here))
         except ServiceError as error:
             if error.status == HTTPStatus.CONFLICT:
-                cause = because(Conflict.AGENT_CHANGED)
-                raise Refused(Reason.REQUEST_CONFLICT, "changed meanwhile", **cause) from None
+                raise Refused(Reason.REQUEST_CONFLICT, "changed meanwhile", **because(Conflict.AGENT_CHANGED)) from None
             raise
         return changed, policies.needs(changed, self.tools)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.errors import Absent, HandrailError, Refused
+from gateway.errors import Absent, HandrailError
 from gateway.managed_agents.api import NO_HEARTBEAT, ServiceError
 from gateway.managed_agents.connector import Connector, tools_here
 from gateway.managed_agents.events import SESSION_ID
@@ -105,12 +105,12 @@ class Environment(Connector):
                 await asyncio.shield(self._give_back(work_id))
 
     async def _record(self, session_id: str) -> SessionRecord:
-        """The session, adopted where it is new. Raises ``Refused``, ``Unavailable``."""
+        """The session, adopted where it is new. Raises ``request.not_found`` for one that has ended."""
         known = await self.parts.records.session(self.name, session_id)
         if known is None or known.state is State.RELEASED:
             return await Connector.follow(self, None, session_id)
         if not known.state.followed:
-            raise Refused(Reason.REQUEST_CONFLICT, "the session has ended")
+            raise Absent("session", session_id, "the session has ended")
         return known
 
     async def _beat(self, work_id: str, follower: Follower, task: asyncio.Task[None]) -> bool:

@@ -3,8 +3,11 @@
 import pytest
 from sqlalchemy import create_engine
 
-from gateway.freezing import FreezeOrder
+from gateway.errors import HandrailError
 from gateway.freeze import Scope
+from gateway.freezing import FreezeOrder
+from gateway.managed_agents import policies
+from gateway.reasons import Reason
 from tests.managed_agents.stand_in import ALLOW, ASK, custom, toolset
 from tests.managed_agents.world import World
 from tests.until import until
@@ -235,6 +238,35 @@ async def test_no_credential_of_the_process_leaves_with_the_gateways(
         assert "authorization" not in headers
         assert "x-evil" not in headers
         assert headers["x-api-key"].startswith("sk-ant-stand-in")
+
+
+async def test_a_service_that_is_away_is_said_and_an_unknown_session_is_not_adopted(world: World) -> None:
+    session = world.session()
+    world.service.fail("session", 503)
+    with pytest.raises(HandrailError) as away:
+        await world.gateway.managed_agents.follow(world.people["op"], "cloud", session.id)
+    assert str(away.value.reason) == "agents.unavailable"
+    with pytest.raises(HandrailError) as unknown:
+        await world.gateway.managed_agents.follow(world.people["op"], "cloud", "sesn_nobody")
+    assert str(unknown.value.reason) == "agents.refused"
+    await world.follow(session)
+    with pytest.raises(HandrailError) as twice:
+        await world.gateway.managed_agents.follow(world.people["op"], "cloud", session.id)
+    assert twice.value.facts["problem"] == "agents.followed"
+    with pytest.raises(HandrailError) as forbidden:
+        await world.gateway.managed_agents.follow(world.people["helper"], "cloud", session.id)
+    assert str(forbidden.value.reason) == "auth.forbidden"
+
+
+async def test_an_agent_that_changes_while_it_is_looked_at_is_left_alone(world: World) -> None:
+    agent = world.service.agent("agent_open", toolset(ALLOW, bash=ALLOW))
+    connector = world.gateway.managed_agents.connectors["cloud"]
+    seen = await connector.api.agent("agent_open")
+    agent["version"] = 2
+    with pytest.raises(HandrailError) as changed:
+        await connector.api.set_tools("agent_open", 1, policies.asking(seen, ()))
+    assert changed.value.reason is Reason.AGENTS_REFUSED
+    assert agent["tools"] == [toolset(ALLOW, bash=ALLOW)]
 
 
 async def test_a_key_that_is_taken_away_stops_the_following_and_one_that_is_set_goes_on(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A service whose streams break, repeat, disorder and say what nobody knows; whose answers fail, come late, or are lost."""
+"""A service whose streams break, repeat, disorder and say what nobody knows; whose answers fail, or are lost."""
 
 import asyncio
 from pathlib import Path
@@ -82,9 +82,7 @@ async def test_what_nobody_knows_is_counted_and_never_answered(world: World) -> 
     good = world.service.use(session, name="crm__read")
     world.service.idle(session)
     await world.answers(session, good)
-    assert [name for name in {e.get("tool_use_id") or e.get("custom_tool_use_id") for _, e in world.service.sent}] == [
-        good
-    ]
+    assert {e.get("tool_use_id") or e.get("custom_tool_use_id") for _, e in world.service.sent} == {good}
     assert world.count("agent_events", "unknown") >= 1
     assert world.count("agent_events", "broken") >= 3
     assert "sevt_new_kind" in (await world.shown(session))["unreadable"], "whoever looks is told what it waits for"
@@ -115,6 +113,7 @@ async def test_an_answer_whose_fate_is_lost_is_looked_for_and_not_given_twice(wo
     assert len(world.service.answers(session, use)) == 1
     (told,) = world.entries("AGSAMB")
     assert told["facts"]["event"] == use
+    assert told["reasons"] == ["agents.ambiguous"]
     assert world.count("agent_answers", "ambiguous") == 1
     assert len(world.calls) == 1
 

@@ -67,6 +67,9 @@ async def test_what_policy_denies_and_what_nobody_declared_does_not_run(world: W
 
 async def test_a_lost_lease_ends_what_runs_and_nothing_is_sent(world: World) -> None:
     session, work = await served(world)
+    first = world.service.use(session, "agent.tool_use", name="bash", input={"command": "true"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, first)) == 2)
     use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "sleep 600"})
     world.service.idle(session)
     await until(lambda: len(world.gateway.freezing.halts))
