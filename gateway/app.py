@@ -32,6 +32,7 @@ from gateway.callers import Callers
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
+from gateway.draining import Drain
 from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -234,7 +235,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
-    _introduce(freezing, pipeline, claims)
+    drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
     personal = Personal(engine, log.names)
     privacy = Privacy(
@@ -323,13 +324,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
         tls=_tls(settings, metrics, clock),
+        drain=drain,
     )
 
 
-def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
-    """Have parts know each other that cannot be built in one order."""
+def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> Drain:
+    """Have parts know each other that cannot be built in one order; returns what tells them of a stop."""
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     pipeline.offered = claims.ring
+    drain = Drain()
+    drain.on_begin(claims.leave)
+    drain.on_begin(pipeline.hurry)
+    return drain
 
 
 def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> CachedResults:

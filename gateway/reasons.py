@@ -151,8 +151,12 @@ class Reason(StrEnum):
     LIMIT_NOTICES = "limit.notices"
     LIMIT_READS = "limit.reads"
     LIMIT_REPORTS = "limit.reports"
+    LIMIT_REQUESTS = "limit.requests"
+    LIMIT_ANONYMOUS = "limit.anonymous"
+    LIMIT_CONNECTIONS = "limit.connections"
     # anywhere
     OVERLOADED = "gateway.overloaded"
+    DRAINING = "gateway.draining"
     INTERNAL = "gateway.internal"
 
 
@@ -262,7 +266,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
     Reason.HAND_CIRCUIT_OPEN: "The hand failed again and again, so it is left alone for a while; nothing was sent.",
-    Reason.HAND_BUSY: "As many calls of the hand run and wait as may; nothing was sent.",
+    Reason.HAND_BUSY: "As many calls of the hand run and wait, or were sent lately, as may be; nothing was sent.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
     Reason.SECRET_UNAVAILABLE: "The store of a secret that the hand needs cannot be asked.",
     Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
@@ -282,7 +286,11 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
     Reason.LIMIT_READS: "You read the log faster than one reader may.",
     Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
+    Reason.LIMIT_REQUESTS: "You send more requests than one principal may.",
+    Reason.LIMIT_ANONYMOUS: "Too many requests without a credential that holds came from where you are.",
+    Reason.LIMIT_CONNECTIONS: "Too many connections are open from where you are.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
+    Reason.DRAINING: "This gateway is about to stop and takes nothing new; another one does, or this one after it.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }
 """Reason -> the one sentence a client may see. Never an exception's text."""

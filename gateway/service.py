@@ -26,6 +26,7 @@ from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
+from gateway.draining import Drain
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -124,6 +125,7 @@ class Gateway:
     clock: Callable[[], float]
     jail: Jail
     tls: ServerTls | None = None
+    drain: Drain = field(default_factory=Drain)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
@@ -193,6 +195,10 @@ class Gateway:
         self.engine.dispose()
         self.eraser.dispose()
 
+    async def finish(self) -> None:
+        """Once nothing new is taken: returns when nothing that was taken is under way here any more."""
+        await self.pipeline.finish()
+
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
         return verifier_keys(self.log, self.keyset)
@@ -228,6 +234,8 @@ class Gateway:
             found["policy_remote"] = str(self.pulling.problem.reason)
         if self.tls is not None and self.tls.unusable:
             found["tls"] = str(Reason.TLS_CERTIFICATE)
+        if self.drain.announced:
+            found["stop"] = str(Reason.DRAINING)
         if self.freezing.now.in_force:
             found["freeze"] = str(Reason.FREEZE_ACTIVE)
         return found | self.rollout.notices()

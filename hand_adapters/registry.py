@@ -386,7 +386,8 @@ class Registry:
 
 def _guard(hand: DeclaredHand, observer: Observer | None) -> Guard:
     at_once = hand.adapter.at_once if isinstance(hand.adapter, Limited) else None
-    return Guard(hand.id, hand.settings.resilience, observer, at_once=at_once)
+    shared = len(hand.settings.tenants) > 1
+    return Guard(hand.id, hand.settings.resilience, observer, at_once=at_once, shared=shared)
 
 
 def _is_analysis(said: Any) -> bool:

@@ -39,6 +39,7 @@ CONSTANTS: Final = (
     "gateway.store.reading.DEADLINE_SECONDS",
     "gateway.web.routes.health.CHECK_TIMEOUT_SECONDS",
     "gateway.web.server.HEAD_TIMEOUT_SECONDS",
+    "gateway.web.server.UNREAD_SECONDS",
     "hand_adapters.jail.link.READY_SECONDS",
     "hand_adapters.jail.process.KILL_SECONDS",
     "hand_adapters.mcp.session.OPEN_SECONDS",

@@ -140,9 +140,13 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
     Reason.LIMIT_LOGINS: "Wait a minute.",
     Reason.LIMIT_NOTICES: "Wait a minute.",
+    Reason.LIMIT_REQUESTS: "Send more slowly; whoever runs the gateway may set [limits] requests_per_second.",
+    Reason.LIMIT_ANONYMOUS: "See that your key is the right one, and wait; whoever runs the gateway may set [limits].",
+    Reason.LIMIT_CONNECTIONS: "Let each connection carry more requests; whoever runs the gateway may set [limits].",
     Reason.LIMIT_REPORTS: "Wait for the other report, or interrupt the command that asked for it.",
     Reason.LIMIT_READS: "Read more slowly; whoever runs the gateway may set [server] log_reads_per_second.",
     Reason.OVERLOADED: _LATER,
+    Reason.DRAINING: _LATER,
     Reason.INTERNAL: _OPERATOR,
 }
 """Reason -> what to do next. A meta-test requires an entry for every reason."""

@@ -3,7 +3,6 @@
 import gc
 import socket
 import sys
-from collections.abc import Callable
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +21,7 @@ from gateway.telemetry import configure_logging
 from gateway.web.asgi import create_app
 from gateway.web.proxies import LISTENER_REMEDY, listener_problem
 from gateway.web.server import uvicorn_config
+from gateway.web.stopping import DrainingServer, Stops
 
 app = noun("serve")
 
@@ -44,7 +44,7 @@ def serve(
         app_ = _Starting(create_app(gateway, pages(gateway)))
     except HandrailError as exc:
         raise _not_started(exc) from None
-    server = _Server(uvicorn_config(app_, settings, tls=gateway.tls), out, gateway.claims.leave)
+    server = _Server(uvicorn_config(app_, settings, tls=gateway.tls, metrics=gateway.metrics), out, gateway)
     try:
         server.run()
     except SystemExit:
@@ -99,18 +99,12 @@ class _Starting:
         await self._app(scope, receive, note if scope["type"] == "lifespan" else send)
 
 
-class _Server(uvicorn.Server):
-    """Says where it listens once it does (with port 0 only the socket knows), and lets go of who waits for work when
-    it stops."""
+class _Server(DrainingServer):
+    """Says where it listens once it does: with port 0 only the socket knows."""
 
-    def __init__(self, config: uvicorn.Config, out: Output, leave: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, out: Output, gateway: Stops) -> None:
+        super().__init__(config, gateway)
         self._out = out
-        self._leave = leave
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._leave()
-        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

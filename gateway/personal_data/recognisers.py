@@ -73,10 +73,10 @@ def declared(name: str, pattern: str) -> Recogniser:
     return Recogniser(name, name, compiled, _short, declared=True)
 
 
-def _compile(pattern: bytes) -> Any:
+def _compile(pattern: bytes, memory_bytes: int = _MEMORY_MAX) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = _MEMORY_MAX
+    options.max_mem = memory_bytes
     options.log_errors = False
     try:
         return re2.compile(pattern, options)
@@ -268,6 +268,11 @@ BUILT_IN: Final[tuple[Recogniser, ...]] = (
     _made("phone_said", "phone", rb"(?i)" + _TELEPHONE + _SAID + rb"(\(?[0-9](?:[ ()./-]{0,3}[0-9]){5,14})", _phone),
 )  # fmt: skip
 """In the order in which they are believed where one stands in another: a card number holds many a phone number."""
+
+ANY_BUILT_IN: Final = _compile(
+    b"|".join(b"(?:" + one.pattern.pattern + b")" for one in BUILT_IN), len(BUILT_IN) * _MEMORY_MAX
+)
+"""Matches somewhere in a view where one of them does. Most views hold nothing, and one look says so."""
 
 KINDS: Final[tuple[str, ...]] = tuple(dict.fromkeys(one.kind for one in BUILT_IN))
 """Of the built-in recognisers."""

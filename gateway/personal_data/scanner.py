@@ -18,7 +18,7 @@ from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
 from gateway.personal_data.folding import fold
 from gateway.personal_data.presidio import Ask, Presidio, Unsearched
-from gateway.personal_data.recognisers import BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is
+from gateway.personal_data.recognisers import ANY_BUILT_IN, BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is
 
 CANDIDATES_MAX: Final = 40_000
 """Places of one result that are looked at closely; a long one counts as several."""
@@ -92,9 +92,9 @@ class Scanner:
             search.ask, search.asked = self.presidio.session(), self.presidio.kinds & wanted
         try:
             # Once to see what texts there are, and once, when all of them were searched together, to take out of them.
-            search.document(result)
-            search.find()
             blocks, structured = search.document(result)
+            if search.find():
+                blocks, structured = search.document(result)
         except _TooMany:
             search.counts, search.unanswered = Counter({UNSEARCHED: 1}), False
             search.changed = bool(taking)
@@ -142,11 +142,16 @@ class _Search:
         blocks = tuple(self.members(block, 0) for block in result.content)
         return blocks, self.value(result.structured, "")
 
-    def find(self) -> None:
-        """Search all texts that were met."""
-        self.spans = iter(self._found(self.texts))
+    def find(self) -> bool:
+        """Search all texts that were met. Returns whether there was anything; what was too deep is counted still where
+        there was not."""
+        found = self._found(self.texts)
+        if not any(found) and not self.taking:
+            return False
+        self.spans = iter(found)
         self.counts.clear()
         self.changed = False
+        return True
 
     def _found(self, texts: list[tuple[str, str]]) -> list[list[_Span]]:
         """What each text holds. One look at all of them, in one buffer, costs what one look at one costs."""
@@ -154,7 +159,10 @@ class _Search:
         buffer = _BETWEEN.join(view.folded for view in views)
         starts = list(accumulate((len(view.folded) + len(_BETWEEN) for view in views), initial=0))
         found: list[list[_Span]] = [[] for _ in texts]
+        any_built_in = ANY_BUILT_IN.search(buffer) is not None
         for rank, recogniser in enumerate(self.recognisers):
+            if not recogniser.declared and not any_built_in:
+                continue
             if recogniser.needs and not any(sign in buffer for sign in recogniser.needs):
                 continue
             # A declared pattern might run from one text into the next.
@@ -210,10 +218,10 @@ class _Search:
         """
         if isinstance(value, str):
             return self._text(value, name, depth)
-        if isinstance(value, Mapping | list | tuple):
+        if isinstance(value, dict | list | tuple | Mapping):
             if depth >= DEPTH_MAX:
                 return self._unsearched(value)
-            if isinstance(value, Mapping):
+            if isinstance(value, dict | Mapping):
                 return self.members(value, depth)
             return [self.value(item, name, depth + 1) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= _NUMBER_MIN:

@@ -113,6 +113,9 @@ class Plans(ABC):
     """Plans that an answer, or another gateway, took further meanwhile; to be taken up from their record."""
     withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
+    _patience: set[asyncio.Timeout] = field(default_factory=set)
+    """Of those who wait for what other processes do."""
+    _hurried: bool = False
     recorder: record.Recorder = field(init=False)
     caps: Caps = field(init=False)
 
@@ -150,9 +153,9 @@ class Plans(ABC):
         self.metrics.plans.labels("accepted").inc()
         if wait_seconds > 0 and not live.settled.is_set():
             with contextlib.suppress(TimeoutError, Unavailable):  # it is on record, whatever cannot be looked up now
-                async with asyncio.timeout(wait_seconds):
+                async with asyncio.timeout(wait_seconds) as patience:
                     await live.settled.wait()
-                    plan = await self._until_rest(plan)
+                    plan = await self._until_rest(plan, patience)
         view = plan.view()
         if plan.status is not PlanStatus.DONE or any(state.receipt is None for state in plan):
             view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
@@ -196,16 +199,27 @@ class Plans(ABC):
                     return
                 now = following
 
-    async def _until_rest(self, plan: PlanState) -> PlanState:
+    async def _until_rest(self, plan: PlanState, patience: asyncio.Timeout) -> PlanState:
         """The plan, once nothing of it is with a remote hand any more: done, or waiting for people."""
-        if plan.status is not PlanStatus.RUNNING:
+        if plan.status is not PlanStatus.RUNNING or self._hurried:
             return plan
         plan_id = plan.plan.plan_id
-        with self.followers.follow(plan_id) as queue:
-            while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
-                if await self._following(queue, plan_id, newest_id(plan)) is None:
-                    break
+        self._patience.add(patience)
+        try:
+            with self.followers.follow(plan_id) as queue:
+                while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
+                    if await self._following(queue, plan_id, newest_id(plan)) is None:
+                        break
+        finally:
+            self._patience.discard(patience)
         return plan
+
+    def hurry(self) -> None:
+        """Have nobody wait any more for what other processes do: this one is about to stop. They get the plan as it
+        stands."""
+        self._hurried = True
+        for patience in self._patience:
+            patience.reschedule(asyncio.get_running_loop().time())
 
     async def _following(self, queue: asyncio.Queue[Event | None], plan_id: str, seen: int) -> list[Event] | None:
         """What comes next of a plan, after the event ``seen``; ``None`` where the follower was cut off. What another
@@ -269,6 +283,12 @@ class Plans(ABC):
         """The state of a plan that this process is taking forward now."""
         live = self._live.get(plan_id)
         return live.plan if live is not None else None
+
+    async def finish(self) -> None:
+        """Returns when no plan is taken forward here any more. What waits for people, or is with remote hands, is on
+        record and nowhere else, and does not count."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
         """Let running steps finish for a moment, then stop; what is cut off is ``ambiguous`` at the next start."""

@@ -21,6 +21,7 @@ from gateway.settings.hands import (
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
+from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
 from gateway.settings.managed_agents import EnvironmentSettings, ManagedAgentsSettings
@@ -74,6 +75,7 @@ __all__ = [
     "IdentitySettings",
     "JailSettings",
     "KeySettings",
+    "LimitSettings",
     "LogSettings",
     "LoginSettings",
     "MailSettings",

@@ -15,6 +15,7 @@ from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
+from gateway.settings.limits import LimitSettings
 from gateway.settings.managed_agents import ManagedAgentsSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
 from gateway.settings.results import ResultSettings
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
     server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
     console: ConsoleSettings = ConsoleSettings()
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()

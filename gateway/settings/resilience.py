@@ -49,6 +49,19 @@ class ResilienceSettings(Section):
         le=1,
         description="What part of both one principal may take, rounded down, one at least: the rest is for others.",
     )
+    tenant_share: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="The same of one tenant's principals together, where several tenants have the hand.",
+    )
+    calls_per_second: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="Attempts that the hand is sent steadily, at both shares; beyond it hand.busy. Default: no limit.",
+    )
+    calls_burst: int = Field(10, ge=1, le=1_000_000, description="The same at once, after a silence.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ResilienceSettings":

@@ -16,8 +16,10 @@ from gateway.ingress.mcp import McpIngress
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.web.access import AccessMiddleware
+from gateway.web.admission import Admission
 from gateway.web.authentication import AuthenticationMiddleware
 from gateway.web.context import principal_of
+from gateway.web.draining import DrainMiddleware
 from gateway.web.errors import on_handrail_error, on_http_exception
 from gateway.web.headers import SecurityHeadersMiddleware
 from gateway.web.limits import LimitsMiddleware
@@ -47,6 +49,7 @@ def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
         Middleware(AccessMiddleware, metrics),
         Middleware(ProxyMiddleware, server),
         Middleware(SecurityHeadersMiddleware),
+        Middleware(DrainMiddleware),
         Middleware(
             LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER, _results_max_bytes(settings)
         ),
@@ -89,7 +92,8 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.router.redirect_slashes = False
     app.state.gateway = gateway
     app.state.mcp = mcp
-    app.state.streams = Streams(metrics)
+    app.state.admission = Admission(gateway.settings.limits, gateway.metrics)
+    app.state.streams = Streams(metrics, gateway.drain)
     app.state.reports = Reports()
     app.state.readiness = ReadinessProbe()
     app.state.readings = Readings()

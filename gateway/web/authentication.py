@@ -13,7 +13,8 @@ from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
 from gateway.web import resources
-from gateway.web.context import PRINCIPAL, certificate_of, gateway_of
+from gateway.web.admission import Admission
+from gateway.web.context import PRINCIPAL, admission_of, certificate_of, gateway_of
 from gateway.web.errors import answer, report
 
 NOTICE_PATH: Final = "/v1/policy/remote/notify"
@@ -43,6 +44,10 @@ PAGE_PREFIXES: Final = ("/approvals/", "/proposals/", "/connections/", "/login/"
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 
+_LIMITED_ELSEWHERE: Final = frozenset({"/healthz", "/readyz", "/log/checkpoint", NOTICE_PATH})
+"""Open paths that have a limit of their own, as tiles have, or none: whoever asks whether a gateway is up must hear it.
+"""
+
 _RESULT: Final = re.compile(r"/v1/steps/[^/]+/result")
 
 _SCHEME: Final = b"bearer "
@@ -60,16 +65,29 @@ class AuthenticationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http" or is_open(scope["path"]) or is_page(scope["path"]):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        admission = admission_of(scope)
+        principal: Principal | None = None
         try:
-            scope[PRINCIPAL] = await authenticate(scope)
+            if is_open(scope["path"]) or is_page(scope["path"]):
+                _admit(admission, scope)
+            else:
+                credential = _credential(scope)
+                admission.look(scope, credential)
+                scope[PRINCIPAL] = principal = await authenticate(scope)
+                admission.holds(credential)
+                admission.enter(principal)
         except HandrailError as error:
             report(scope, error)
             await answer(scope, error)(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if principal is not None:
+                admission.leave(principal)
 
 
 def is_open(path: str) -> bool:
@@ -80,6 +98,24 @@ def is_open(path: str) -> bool:
         or resources.is_metadata(path)
         or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
     )
+
+
+def _admit(admission: Admission, scope: Scope) -> None:
+    """What needs no API key is limited by address; a result, whose credential is checked later, once some failed."""
+    path = scope["path"]
+    if is_result(path):
+        admission.look(scope)
+    elif path not in _LIMITED_ELSEWHERE and not path.startswith(TILES_PREFIX):
+        admission.open(scope)
+
+
+def _credential(scope: Scope) -> object:
+    """What the request shows, to be compared and not to be read; the same for the same."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return value
+    certificate = certificate_of(scope)
+    return None if certificate is None else certificate.thumbprint
 
 
 def is_public(path: str) -> bool:

@@ -5,6 +5,7 @@ A principal found here was authenticated for *this* request: nothing is carried 
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.certificates import Certificate
@@ -12,6 +13,7 @@ from gateway.model import Principal
 
 if TYPE_CHECKING:
     from gateway.service import Gateway
+    from gateway.web.admission import Admission
 
 REQUEST_ID: Final = "handrail.request_id"
 PRINCIPAL: Final = "handrail.principal"
@@ -26,6 +28,11 @@ ROUTE: Final = "handrail.route"
 def gateway_of(scope: Mapping[str, Any]) -> "Gateway":
     """The gateway that serves this request."""
     return cast("Gateway", scope["app"].state.gateway)
+
+
+def admission_of(scope: Mapping[str, Any]) -> "Admission":
+    """What this process counts of principals and addresses."""
+    return cast("Admission", scope["app"].state.admission)
 
 
 def request_id_of(scope: Mapping[str, Any]) -> str:
@@ -50,10 +57,14 @@ def source_of(scope: Mapping[str, Any]) -> str:
     look like 2^64 of them and fill the log that aggregation protects.
     """
     client = scope.get("client")
-    if not client:
-        return "local"
+    return source(client[0]) if client else "local"
+
+
+@lru_cache(maxsize=4096)
+def source(host: str) -> str:
+    """The same of an address as text."""
     try:
-        address = ipaddress.ip_address(client[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
         return "unknown"
     if isinstance(address, ipaddress.IPv6Address):

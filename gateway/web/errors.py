@@ -15,7 +15,7 @@ from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
 from gateway.web import oauth, resources
 from gateway.web.absent import absent_at
-from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
+from gateway.web.context import admission_of, gateway_of, principal_of, request_id_of, source_of
 
 _log = structlog.get_logger(__name__)
 
@@ -148,7 +148,11 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.LIMIT_NOTICES: (429, "Too many notices"),
     Reason.LIMIT_READS: (429, "Too many reads"),
     Reason.LIMIT_REPORTS: (429, "One report at a time"),
+    Reason.LIMIT_REQUESTS: (429, "Too many requests"),
+    Reason.LIMIT_ANONYMOUS: (429, "Too many requests from nobody"),
+    Reason.LIMIT_CONNECTIONS: (429, "Too many connections"),
     Reason.OVERLOADED: (503, "Overloaded"),
+    Reason.DRAINING: (503, "Stopping"),
     Reason.INTERNAL: (500, "Internal error"),
 }
 """Reason -> (HTTP status, title). A meta-test requires an entry for every reason."""
@@ -187,6 +191,8 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
         people = error.reason is Reason.LIMIT_APPROVALS
         usual = PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS
         extra["retry-after"] = str(error.facts.get("retry_after_seconds", usual))
+        if error.reason is Reason.DRAINING:
+            extra["connection"] = "close"
     elif error.reason in _PROOFS:
         extra["www-authenticate"] = f'DPoP error="{_PROOFS[error.reason]}", algs="Ed25519"'
     elif body["status"] == 401:
@@ -229,6 +235,8 @@ def report(scope: Mapping[str, Any], error: HandrailError) -> None:
     status = ERRORS[error.reason][0]
     level = _log.error if status >= 500 else _log.info
     level("request refused", code=str(error.reason), detail=error.detail, request_id=request_id_of(scope))
+    if principal_of(scope) is None:
+        admission_of(scope).fails(scope, error)
     if error.reason.startswith(_RECORDED_AREAS):
         principal = principal_of(scope)
         draft = EntryDraft(

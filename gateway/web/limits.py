@@ -19,6 +19,8 @@ from gateway.web.errors import problem, report
 
 HEADERS_MAX_BYTES: Final = 32_768
 """Names and values of one request's headers, and its target, together."""
+HEADERS_MAX: Final = 128
+"""How many there may be."""
 _LENGTH_MAX_DIGITS: Final = 18
 
 
@@ -57,8 +59,9 @@ class LimitsMiddleware:
             head += len(name) + len(value)
             if name == b"content-length":
                 length = value
-        if head > HEADERS_MAX_BYTES:
-            refusal = Refused(Reason.REQUEST_HEADERS_TOO_LARGE, headers_max_bytes=HEADERS_MAX_BYTES)
+        if head > HEADERS_MAX_BYTES or len(scope["headers"]) > HEADERS_MAX:
+            limits = {"headers_max_bytes": HEADERS_MAX_BYTES, "headers_max": HEADERS_MAX}
+            refusal = Refused(Reason.REQUEST_HEADERS_TOO_LARGE, **limits)
             await self._refuse(refusal, scope, receive, send)
             return
         if length is not None:

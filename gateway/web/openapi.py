@@ -25,10 +25,19 @@ EVERYWHERE: Final = (
     Reason.REQUEST_NOT_FOUND,
     Reason.REQUEST_HEADERS_TOO_LARGE,
     Reason.OVERLOADED,
+    Reason.DRAINING,
+    Reason.LIMIT_ANONYMOUS,
+    Reason.LIMIT_CONNECTIONS,
     Reason.INTERNAL,
 )
 """What any route may answer."""
-AUTHENTICATED: Final = (Reason.AUTH_MISSING, Reason.AUTH_INVALID, Reason.AUTH_EXPIRED, Reason.LOG_UNAVAILABLE)
+AUTHENTICATED: Final = (
+    Reason.AUTH_MISSING,
+    Reason.AUTH_INVALID,
+    Reason.AUTH_EXPIRED,
+    Reason.LOG_UNAVAILABLE,
+    Reason.LIMIT_REQUESTS,
+)
 """Who calls is asked of the database that has the log."""
 BODY: Final = (
     Reason.REQUEST_MEDIA_TYPE,

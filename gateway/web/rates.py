@@ -1,24 +1,19 @@
-"""A bound on how fast one caller may read what is cheap to ask for and costs the log a look."""
+"""A bound on how fast one caller may ask."""
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from gateway.errors import Unavailable
+from gateway.rates import KEYS_MAX, Rates
 from gateway.reasons import Reason
 
-CALLERS_MAX: Final = 10_000
+CALLERS_MAX: Final = KEYS_MAX
 
 
 class Rate:
-    """So many requests a second of each caller, and so many at once after a silence (GCRA: the generic cell rate
-    algorithm, ITU-T I.371).
-
-    What is remembered of a caller is one moment: until when what it asked for already would take at the steady rate.
-    Bounded: of too many callers the one that has been silent for longest is forgotten, and has its ``burst`` anew.
-    """
+    """So many requests a second of each caller, and so many at once after a silence (``gateway.rates``)."""
 
     def __init__(
         self,
@@ -27,26 +22,29 @@ class Rate:
         reason: Reason,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._interval = 1 / per_second
-        self._ahead_max = burst * self._interval
+        self._rates: Rates[Hashable] = Rates(per_second, burst, clock)
         self._limit = per_second
         self._reason = reason
-        self._clock = clock
-        self._until: OrderedDict[str, float] = OrderedDict()
 
-    def check(self, caller: str) -> None:
+    def check(self, caller: Hashable) -> None:
         """Count one request; one that is refused does not count.
 
         Raises:
             Unavailable: the reason that was given, with ``limit`` and ``retry_after_seconds``.
         """
-        now = self._clock()
-        until = max(self._until.pop(caller, now), now)
-        ahead = until + self._interval - now
-        allowed = ahead <= self._ahead_max
-        self._until[caller] = until + self._interval if allowed else until
-        if len(self._until) > CALLERS_MAX:
-            self._until.popitem(last=False)
-        if not allowed:
-            wait = math.ceil(ahead - self._ahead_max)
-            raise Unavailable(self._reason, limit=round(self._limit), retry_after_seconds=max(1, wait))
+        wait = self._rates.take(caller)
+        if wait:
+            raise self._refusal(wait)
+
+    def look(self, caller: Hashable) -> None:
+        """Raise as :meth:`check` would now, and count nothing."""
+        wait = self._rates.left(caller)
+        if wait:
+            raise self._refusal(wait)
+
+    def __len__(self) -> int:
+        """How many callers are remembered."""
+        return len(self._rates)
+
+    def _refusal(self, wait: float) -> Unavailable:
+        return Unavailable(self._reason, limit=max(1, round(self._limit)), retry_after_seconds=max(1, math.ceil(wait)))

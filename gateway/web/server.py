@@ -1,11 +1,11 @@
 """uvicorn, set up for hostile clients. ``handrail serve`` and the tests both start from :func:`uvicorn_config`."""
 
 import asyncio
-import resource
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, Self, cast
 
-import orjson
 import structlog
 import uvicorn
 import uvloop
@@ -13,24 +13,27 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.certificates import Certificate
-from gateway.errors import Malformed
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.reasons import Reason
 from gateway.settings import Settings
+from gateway.telemetry import Metrics
 from gateway.tls import ListeningContext, ServerTls, TlsContext
 from gateway.web.context import CERTIFICATE
-from gateway.web.errors import document
+from gateway.web.doors import Doors, HungUp, Place
+from gateway.web.errors import problem
 from gateway.web.limits import HEADERS_MAX_BYTES
 
 _log = structlog.get_logger("handrail.web.server")
 
-CONNECTIONS_MAX: Final = 4096
 KEEP_ALIVE_SECONDS: Final = 15
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 """How long a connection may take to send a request's head, its very first included."""
+UNREAD_SECONDS: Final = 30.0
+"""How long a client may leave unread what it was answered; see :data:`UNREAD_PROGRESS_BYTES`."""
+UNREAD_PROGRESS_BYTES: Final = 16_384
+"""What it has to take of it in that time, where it does not take all."""
 _SHUTDOWN_SECONDS: Final = 5
-"""How long a stop waits for answers under way; event streams end with it."""
-_DESCRIPTORS_KEPT: Final = 256
-"""File descriptors left for the database, hands and their pipes."""
+"""How long a stop waits for answers that draining did not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,18 @@ class Peer:
 class GuardedHttpProtocol(HttpToolsProtocol):
     """uvicorn's parser with what it leaves open closed: it holds a head of any size for any time.
 
-    A head is limited in bytes and in seconds; what arrives after an answer was given is limited like a body.
+    A head is limited in bytes and in seconds; what arrives after an answer was given is limited like a body; an answer
+    that its client does not read is given up; and there are only so many connections, in all and of one address.
     """
 
     _surplus_max_bytes: int = 1_048_576
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, doors: Doors, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._doors = doors
+        self._place: Place | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
         self._head_bytes = 0
         self._in_head = False
         self._surplus_bytes = 0
@@ -81,14 +89,22 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Arm the timer: a client that connects owes a request."""
+        """Take a place, and arm the timer: a client that connects owes a request."""
         super().connection_made(transport)
+        self._place = self._doors.enter(self.client[0] if self.client else None)
+        if self._place.turned_away:
+            transport.abort()
+            return
         self._tls = Peer.of(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop the timer with the connection."""
+        """Drop the place and the timers with the connection."""
         self._disarm()
+        self._disarm_unread()
+        if self._place is not None:
+            self._doors.leave(self._place)
+            self._place = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -97,15 +113,24 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         The piece in which a head begins is not counted (it may hold a whole earlier request), so the limit here is
         exact but for one read of the socket; ``LimitsMiddleware`` holds complete heads to it exactly.
         """
+        if self._place is not None and self._place.refusal is not None:
+            self._write_problem(self._place.refusal)
+            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        if self._head_bytes > HEADERS_MAX_BYTES:
-            self._answer_head_too_large()
-        elif self._head_timer is None:
+        if self._in_head and self._head_bytes > HEADERS_MAX_BYTES:
+            facts = {"headers_max_bytes": HEADERS_MAX_BYTES}
+            self._write_problem(Refused(Reason.REQUEST_HEADERS_TOO_LARGE, **facts))
+        elif self._head_timer is None and (self._in_head or self._idle()):
+            # Also after line ends between requests, and for the rest of a body that nobody waits for: uvicorn stops
+            # its own timer at whatever comes.
             self._arm()
+
+    def _idle(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -131,6 +156,44 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 return
         super().on_body(body)
 
+    def on_response_complete(self) -> None:
+        """What is left of an answer has to be read."""
+        super().on_response_complete()
+        if self._unread_timer is None and self.transport.get_write_buffer_size():
+            self._arm_unread()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._arm_unread()
+
+    def _arm_unread(self) -> None:
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self._look_at_unread)
+
+    def _disarm_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def resume_writing(self) -> None:
+        """It has taken what there was, but for a little; of an answer that is whole, that too has to be taken."""
+        super().resume_writing()
+        if self.cycle is None or not self.cycle.response_complete:
+            self._disarm_unread()
+
+    def _look_at_unread(self) -> None:
+        self._unread_timer = None
+        left = self.transport.get_write_buffer_size()
+        if not left:
+            return
+        if left > self._unread_bytes - UNREAD_PROGRESS_BYTES:
+            self._doors.hung_up(HungUp.UNREAD)
+            self.transport.abort()
+        else:
+            self._arm_unread()
+
     def _arm(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._head_timed_out)
 
@@ -142,25 +205,18 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _head_timed_out(self) -> None:
         self._head_timer = None
         if not self.transport.is_closing():
+            self._doors.hung_up(HungUp.HEAD)
             self.transport.close()
 
-    def _answer_head_too_large(self) -> None:
+    def _write_problem(self, error: HandrailError) -> None:
         """No ASGI request exists yet, so the problem document is written by hand."""
-        facts = {"headers_max_bytes": HEADERS_MAX_BYTES}
-        body = orjson.dumps(document(Reason.REQUEST_HEADERS_TOO_LARGE, "", facts))
-        self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-            b"x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%s" % (len(body), body)
-        )
+        answer = problem(error, "", headers={"x-content-type-options": "nosniff", "cache-control": "no-store"})
+        answer.headers["connection"] = "close"
+        status = HTTPStatus(answer.status_code)
+        headers = (b"%s: %s" % pair for pair in answer.raw_headers)
+        lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *headers]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body))
         self.transport.close()
-
-
-def connections_limit() -> int:
-    """Connections to take at once: what the file descriptor limit leaves, at most :data:`CONNECTIONS_MAX`."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    available = CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else soft - _DESCRIPTORS_KEPT
-    return max(64, min(CONNECTIONS_MAX, available))
 
 
 class GuardedLoop(uvloop.Loop):
@@ -170,18 +226,20 @@ class GuardedLoop(uvloop.Loop):
         """See ``asyncio.AbstractEventLoop``."""
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HEAD_TIMEOUT_SECONDS)
+            options.setdefault("ssl_shutdown_timeout", HEAD_TIMEOUT_SECONDS)
         return await super().create_server(*args, **options)
 
 
 def uvicorn_config(
-    app: ASGIApp, settings: Settings, *, tls: ServerTls | None = None, connections_max: int | None = None
+    app: ASGIApp, settings: Settings, *, tls: ServerTls | None = None, metrics: Metrics | None = None
 ) -> uvicorn.Config:
     """The server's configuration. What proxies say is read by ``gateway.web.proxies``, not by uvicorn."""
+    doors = Doors(settings.limits, settings.server.trusted_proxies, metrics or Metrics())
     return uvicorn.Config(
         app,
         host=settings.server.host,
         port=settings.server.port,
-        http=GuardedHttpProtocol,
+        http=cast("type[asyncio.Protocol]", partial(GuardedHttpProtocol, doors=doors)),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -191,7 +249,6 @@ def uvicorn_config(
         proxy_headers=False,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
         loop=f"{__name__}:{GuardedLoop.__name__}",
-        limit_concurrency=connections_max or connections_limit(),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=HEADERS_MAX_BYTES,

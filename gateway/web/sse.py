@@ -14,6 +14,7 @@ import orjson
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.draining import Drain
 from gateway.errors import HandrailError, Unavailable
 from gateway.plans.followers import Event
 from gateway.reasons import TEXTS, Reason
@@ -40,8 +41,9 @@ _HEADERS: Final = [
 class Streams:
     """How many event streams are open, in all and by principal."""
 
-    def __init__(self, metrics: WebMetrics) -> None:
+    def __init__(self, metrics: WebMetrics, drain: Drain | None = None) -> None:
         self._metrics = metrics
+        self.drain = drain or Drain()
         self._by_owner: Counter[str] = Counter()
 
     @property
@@ -94,24 +96,29 @@ class EventStream:
         self._send_timeout_seconds = send_timeout_seconds
         self._clock = clock
         self._permitted_at = clock()
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Raises ``gateway.overloaded`` before anything is sent."""
         self._streams.enter(self._owner)
         pump = asyncio.create_task(self._pump(scope, send))
         departure = asyncio.create_task(departed(receive))
+        stop = asyncio.create_task(self._streams.drain.wait())
         try:
-            await asyncio.wait({pump, departure}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({pump, departure, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             pump.cancel()
             departure.cancel()
-            await asyncio.gather(pump, departure, return_exceptions=True)
+            stop.cancel()
+            await asyncio.gather(pump, departure, stop, return_exceptions=True)
             self._streams.leave(self._owner)
             close = getattr(self._events, "aclose", None)
             if close is not None:
                 await close()
         if not pump.cancelled() and (failure := pump.exception()) is not None:
             raise failure
+        if pump.cancelled() and departure.cancelled() and not stop.cancelled():
+            await self._part(send)
 
     async def _pump(self, scope: Scope, send: Send) -> None:
         """Start the answer once the first event, or nothing for a heartbeat, shows that there is something to follow.
@@ -124,6 +131,7 @@ class EventStream:
             if upcoming.done() and isinstance(failure := upcoming.exception(), HandrailError):
                 raise failure
             await self._put(send, {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            self._begun = True
             await self._put(send, _chunk(b"retry: %d\n\n" % RETRY_MILLISECONDS))
             try:
                 while scope["method"] != "HEAD":
@@ -146,6 +154,14 @@ class EventStream:
         finally:
             upcoming.cancel()
             await asyncio.gather(upcoming, return_exceptions=True)
+
+    async def _part(self, send: Send) -> None:
+        """The end of a stream that the gateway cannot go on with: whole, with no event that says that anything is over,
+        so that the client comes back with the id of its last."""
+        if not self._begun:
+            raise Unavailable(Reason.DRAINING)
+        await self._put(send, _chunk(b": the gateway stops; come back with Last-Event-ID\n\n"))
+        await self._put(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _check(self) -> None:
         await self._still_permitted()

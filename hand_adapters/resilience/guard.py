@@ -23,6 +23,7 @@ from gateway.settings import ResilienceSettings
 from hand_adapters.contract import HandError
 from hand_adapters.resilience.breaker import Circuit, Circuits, Rules, Who
 from hand_adapters.resilience.bulkhead import Bulkhead, Full, Room
+from hand_adapters.resilience.pace import Pace
 from hand_adapters.resilience.retrying import Budget, Budgets, Verdict, backoff, judge
 
 _log = structlog.get_logger("handrail.hands")
@@ -60,6 +61,7 @@ class Guard:
         observer: Observer | None = None,
         *,
         at_once: int | None = None,
+        shared: bool = False,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _chance,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -67,6 +69,7 @@ class Guard:
         """
         Args:
             at_once: how many calls the adapter can do at once, where it says so.
+            shared: whether several tenants have the hand.
             clock: steady, in seconds.
             draw: gives a number from 0 to 1.
         """
@@ -87,7 +90,13 @@ class Guard:
             self._circuit_changed,
         )
         slots = settings.concurrency_max if at_once is None else min(at_once, settings.concurrency_max)
-        self.bulkhead: Final = Bulkhead(Room(slots, settings.queue_max, settings.principal_share))
+        tenant_share = settings.tenant_share if shared else 1.0
+        self.bulkhead: Final = Bulkhead(Room(slots, settings.queue_max, settings.principal_share, tenant_share))
+        self._pace = (
+            None
+            if settings.calls_per_second is None
+            else Pace(settings.calls_per_second, settings.calls_burst, settings.principal_share, tenant_share, clock)
+        )
 
     async def run(self, call: HandCall, once: Once, *, idempotent: bool) -> HandResult:
         """Run ``call`` by ``once``, as often as it may be.
@@ -157,6 +166,9 @@ class Guard:
                 raise _Withheld(HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "no turn came")) from None
             raise self._withheld(Reason.HAND_BUSY, self._settings.queue_seconds) from None
         try:
+            left = 0.0 if self._pace is None else self._pace.take(who)
+            if left:
+                raise self._withheld(Reason.HAND_BUSY, left)
             yield self._clock() - began if waited else 0.0
         finally:
             self.bulkhead.give(who)

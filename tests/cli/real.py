@@ -22,6 +22,8 @@ from gateway.cli.saving import save_json
 from gateway.settings import load
 from tests.client.stand_in import HOSTILE, serving
 
+SERVE = [sys.executable, "-c", "from gateway.cli.main import run; run()", "serve", "--json"]
+
 
 @contextmanager
 def gateway(directory: Path, config: str, people: Mapping[str, str], *, signer: str, issuer: str) -> Iterator[Path]:
@@ -40,11 +42,10 @@ def gateway(directory: Path, config: str, people: Mapping[str, str], *, signer: 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HANDRAIL_HOME", str(home))
             token = str(setup.run(load(file)).token)
-        command = [sys.executable, "-c", "from gateway.cli.main import run; run()", "serve", "--json"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(SERVE, env=environment, stdout=subprocess.PIPE, text=True) as process:
             try:
-                stored = {"url": _listening(process), "default": signer, "principals": {"admin": {"api_key": token}}}
-                _populate(home, stored, people, signer, issuer)
+                stored = {"url": listening(process), "default": signer, "principals": {"admin": {"api_key": token}}}
+                populate(home, stored, people, signer, issuer)
                 yield home
             finally:
                 process.terminate()
@@ -64,7 +65,8 @@ def _tool(request: Request) -> JSONResponse:
     return JSONResponse({"path": request.url.path, "text": HOSTILE})
 
 
-def _listening(process: subprocess.Popen[str]) -> str:
+def listening(process: subprocess.Popen[str]) -> str:
+    """The URL of a gateway that starts."""
     lines: list[str] = []
     assert process.stdout is not None
     for line in process.stdout:
@@ -74,7 +76,9 @@ def _listening(process: subprocess.Popen[str]) -> str:
     raise RuntimeError(f"the gateway did not start: {lines}")
 
 
-def _populate(home: Path, stored: dict[str, Any], people: Mapping[str, str], signer: str, issuer: str) -> None:
+def populate(home: Path, stored: dict[str, Any], people: Mapping[str, str], signer: str, issuer: str) -> None:
+    """Add people, an issuer, and the pin of ``git`` to a running gateway."""
+
     def call(*args: str) -> Any:
         save_json(home / "cli.json", stored, force=True, private=True)
         result = invoke(home, *args, "--json")

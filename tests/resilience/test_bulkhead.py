@@ -133,3 +133,73 @@ def test_no_slot_is_given_twice_or_lost_whatever_is_cancelled(history: list[tupl
         assert not bulkhead._queues
 
     asyncio.run(play())
+
+
+# --- hands that several tenants have -----------------------------------------------------------------------------------
+
+
+def of(tenant: str, number: int) -> tuple[str, str]:
+    return tenant, f"p-{number}"
+
+
+async def test_the_principals_of_one_tenant_together_leave_room_for_another() -> None:
+    bulkhead = Bulkhead(Room(10, 10, 0.5, 0.8))
+    for number in range(8):
+        assert not await bulkhead.take(of("acme", number), 60.0)
+    order: list[str] = []
+    queued = [asyncio.ensure_future(waiting(bulkhead, of("acme", 100 + number), order)) for number in range(8)]
+    await settle()
+    assert (bulkhead.running, bulkhead.waiting, bulkhead.of("acme")) == (8, 8, (8, 8))
+    with pytest.raises(Full):
+        await bulkhead.take(of("acme", 200), 60.0)
+    for number in range(2):
+        assert not await bulkhead.take(of("globex", number), 60.0)
+    queued.append(asyncio.ensure_future(waiting(bulkhead, of("globex", 9), order)))
+    await settle()
+    assert bulkhead.of("globex") == (2, 1)
+    for task in queued:
+        task.cancel()
+    await asyncio.gather(*queued, return_exceptions=True)
+
+
+async def test_whose_turn_it_is_goes_round_by_tenant_first() -> None:
+    """A hundred principals of one tenant do not keep the one of another waiting for a hundred turns."""
+    bulkhead = Bulkhead(Room(1, 300, 1.0, 1.0))
+    held = of("acme", 0)
+    await bulkhead.take(held, 60.0)
+    order: list[tuple[str, str]] = []
+
+    async def wait(who: tuple[str, str]) -> None:
+        await bulkhead.take(who, 60.0)
+        order.append(who)
+
+    tasks = [asyncio.ensure_future(wait(of("acme", number))) for number in range(100) for _ in range(2)]
+    tasks += [asyncio.ensure_future(wait(of("globex", 1))) for _ in range(3)]
+    await settle()
+    for _ in tasks:
+        bulkhead.give(held)
+        await settle()
+        held = order[-1]
+    assert [tenant for tenant, _ in order[:6]] == ["acme", "globex"] * 3
+    own = [who for tenant, who in order if tenant == "acme"]
+    assert set(own[:100]) == {f"p-{number}" for number in range(100)}, "each once before any a second time"
+    bulkhead.give(held)
+    assert (bulkhead.running, bulkhead.waiting, bulkhead.of("acme"), bulkhead.of("globex")) == (0, 0, (0, 0), (0, 0))
+
+
+async def test_a_tenant_that_waits_beyond_its_share_gives_way_to_one_within() -> None:
+    bulkhead = Bulkhead(Room(2, 10, 1.0, 0.5))
+    await bulkhead.take(of("acme", 1), 60.0)
+    order: list[str] = []
+    first = asyncio.ensure_future(waiting(bulkhead, of("acme", 2), order))
+    await settle()
+    assert not await bulkhead.take(of("globex", 3), 60.0)
+    second = asyncio.ensure_future(waiting(bulkhead, of("globex", 4), order))
+    await settle()
+    bulkhead.give(of("globex", 3))
+    await settle()
+    assert order == ["p-4"]
+    bulkhead.give(of("acme", 1))
+    await settle()
+    assert order == ["p-4", "p-2"]
+    await asyncio.gather(first, second)

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
@@ -66,12 +67,12 @@ async def client(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @asynccontextmanager
-async def serving(app: Starlette, settings: Any, **options: Any) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, settings: Any) -> AsyncIterator[int]:
     """The application behind uvicorn on a loopback port, which is yielded. Clients that come early wait in line."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    server = uvicorn.Server(uvicorn_config(app, settings, **options))
+    server = uvicorn.Server(uvicorn_config(app, settings))
     task = asyncio.create_task(server._serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]

@@ -22,6 +22,7 @@ from audit.tiles import Tile
 from audit.witnesses import Witnesses
 from gateway.calls import HandResult
 from gateway.canonical import b64url_decode, b64url_encode
+from gateway.draining import Drain
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
 from gateway.exports import Export, ExportRequest
@@ -924,8 +925,10 @@ class testing_only_Claims:  # noqa: N801
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
-    def __init__(self, **server: Any) -> None:
-        self.settings = Settings(server={"port": 0, **server}, log={"origin": testing_only_Log.origin})
+    def __init__(self, *, limits: Mapping[str, Any] | None = None, **server: Any) -> None:
+        self.settings = Settings(
+            server={"port": 0, **server}, limits=limits or {}, log={"origin": testing_only_Log.origin}
+        )
         self.log = testing_only_Log()
         self.directory = testing_only_Directory()
         self.pipeline = testing_only_Pipeline()
@@ -953,6 +956,7 @@ class testing_only_Gateway:  # noqa: N801
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()
         self.metrics = Metrics()
+        self.drain = Drain()
         self.clock = time.time
         self.started = 0
         self.closed = 0
@@ -964,11 +968,15 @@ class testing_only_Gateway:  # noqa: N801
     async def close(self) -> None:
         self.closed += 1
 
+    async def finish(self) -> None:
+        return None
+
     async def ready(self) -> dict[str, str]:
         return self.readiness
 
     def notices(self) -> dict[str, str]:
-        return {} if self.policy.problem is None else {"policy": "policy.bundle"}
+        found = {} if self.policy.problem is None else {"policy": "policy.bundle"}
+        return {**found, "stop": "gateway.draining"} if self.drain.announced else found
 
     def trust(self) -> dict[str, Any]:
         return {"v": 1, "origin": self.log.origin, "jwks": {"keys": []}, "log": []}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 import pytest
@@ -50,7 +51,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
             return b""
 
 
-def small(**limits: float) -> tuple[testing_only_Gateway, Starlette]:
+def small(**limits: Any) -> tuple[testing_only_Gateway, Starlette]:
     gateway = testing_only_Gateway(**limits)
     return gateway, create_app(gateway)  # type: ignore[arg-type]
 
@@ -238,10 +239,9 @@ async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(port: int) -> No
             await asyncio.wait_for(go_on(), PATIENCE)
 
 
-async def test_connections_beyond_the_limit_get_503_and_the_others_go_on(
-    gateway: testing_only_Gateway, app: Starlette
-) -> None:
-    async with serving(app, gateway.settings, connections_max=4) as port:
+async def test_connections_beyond_the_limit_get_503_and_the_others_go_on() -> None:
+    gateway, app = small(limits={"connections_max": 4})
+    async with serving(app, gateway.settings) as port:
         async with contextlib.AsyncExitStack() as stack:
             first = await stack.enter_async_context(connection(port))
             first[1].write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -250,7 +250,8 @@ async def test_connections_beyond_the_limit_get_503_and_the_others_go_on(
                 await stack.enter_async_context(connection(port))
             late = await stack.enter_async_context(connection(port))
             late[1].write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await answer(late[0]))[0] == 503
+            status, headers, body = await answer(late[0])
+            assert (status, headers[b"retry-after"], orjson.loads(body)["code"]) == (503, b"1", "gateway.overloaded")
         async with connection(port) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await answer(reader))[0] in (200, 503)

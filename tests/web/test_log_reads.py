@@ -206,6 +206,6 @@ def test_many_callers_are_not_remembered_for_ever() -> None:
     rate = Rate(1, 1, Reason.LIMIT_READS, clock)
     for number in range(CALLERS_MAX + 5):
         rate.check(f"caller {number}")
-    assert len(rate._until) == CALLERS_MAX
+    assert len(rate) == CALLERS_MAX
     assert taken(rate, f"caller {CALLERS_MAX + 4}", 3) == 0
     assert taken(rate, "caller 0", 3) == 1, "the one that was silent for longest is as new"

@@ -43,7 +43,11 @@ class ReadinessProbe:
                 self._checks = await self._ask(gateway)
                 self._until = time.monotonic() + KEEP_SECONDS
         hands: dict[str, str] = gateway.hands.states()
-        ready = all(state == OK for state in self._checks.values()) and State.ASKING not in hands.values()
+        ready = (
+            not gateway.drain.announced
+            and all(state == OK for state in self._checks.values())
+            and State.ASKING not in hands.values()
+        )
         return {
             "status": OK if ready else "unavailable",
             "checks": {**self._checks, "hands": hands},

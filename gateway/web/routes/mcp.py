@@ -17,12 +17,13 @@ from gateway.web.bodies import JSON, query
 from gateway.web.context import gateway_of
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse
 from gateway.web.schemas_mcp import ResourceMetadata
+from gateway.web.standing import Standing
 
 
 async def mcp(request: Request, principal: Principal) -> ASGIApp:  # noqa: ARG001 - a handler's shape
-    """The ingress itself is the answer."""
+    """The ingress itself is the answer; a session's own stream ends when the gateway is about to stop."""
     ingress: McpIngress = request.app.state.mcp
-    return ingress
+    return Standing(ingress, gateway_of(request.scope).drain) if request.method == "GET" else ingress
 
 
 async def metadata(request: Request) -> Response:
