@@ -75,7 +75,6 @@ from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
-from gateway.store.managed_sessions import SqlManagedSessions
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -285,13 +284,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         results=Results(pipeline, locks),
         client_reports=client_reports,
         managed_agents=open_connectors(
-            settings,
-            pipeline,
-            SqlManagedSessions(engine, gateway_id, root.derive("managed agents rows")),
-            client_reports,
-            secrets.broker.value,
-            service_transport,
-            clock,
+            pipeline, engine, gateway_id, root.derive, client_reports, secrets.broker.value, service_transport
         ),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,

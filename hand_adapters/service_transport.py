@@ -77,11 +77,11 @@ class ServiceTransport(httpx2.AsyncBaseTransport):
                     ssl=self._tls,
                 )
         except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:
-            if attempt.connected:
-                kind = httpx2.ReadTimeout if isinstance(exc, TimeoutError) else httpx2.ReadError
-            else:
-                kind = httpx2.ConnectError
-            raise kind(type(exc).__name__, request=request) from None
+            if not attempt.connected:
+                raise httpx2.ConnectError(type(exc).__name__, request=request) from None
+            if isinstance(exc, TimeoutError):
+                raise httpx2.ReadTimeout("no answer", request=request) from None
+            raise httpx2.ReadError(type(exc).__name__, request=request) from None
         finally:
             CURRENT.reset(token)
         kept = [(name, text) for name, text in answer.headers.items() if name.lower() not in _TRAVEL]

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 import httpx2
+from sqlalchemy import Engine
 
 from gateway.managed_agents.api import SessionsApi
 from gateway.managed_agents.connector import Connector
@@ -13,10 +14,12 @@ from gateway.managed_agents.environment import SUFFIX, Environment
 from gateway.managed_agents.following import Parts, Reports
 from gateway.pipeline import Pipeline
 from gateway.ports import SecretValue
-from gateway.ports.managed_agents import Records
-from gateway.settings import EnvironmentSettings, ManagedAgentsSettings, Settings
+from gateway.settings import EnvironmentSettings, ManagedAgentsSettings
+from gateway.store.managed_sessions import SqlManagedSessions
 
 API_KEY_HEADER: Final = "x-api-key"
+LABEL: Final = "managed agents rows"
+"""What the key of the rows is derived for."""
 
 Value = Callable[[str, str, str], Awaitable[SecretValue]]
 """Store, tenant and name of a secret -> its value as it is now. Raises ``secret.missing``, ``secret.unavailable``."""
@@ -24,22 +27,27 @@ Transport = Callable[[str, ManagedAgentsSettings, Any], httpx2.AsyncBaseTranspor
 
 
 def open_connectors(
-    settings: Settings,
     pipeline: Pipeline,
-    records: Records,
+    engine: Engine,
+    owner: str,
+    derive: Callable[[str], bytes],
     reports: Reports,
     value: Value,
     transport: Transport,
-    clock: Callable[[], float],
 ) -> ManagedAgents:
     """Connectors that follow nothing yet.
+
+    Args:
+        owner: this gateway's id.
+        derive: label -> 32 bytes from outside the database.
 
     Raises:
         SettingsError: a file of authorities cannot be used.
     """
-    parts = Parts(pipeline, records, reports, clock)
+    records = SqlManagedSessions(engine, owner, derive(LABEL))
+    parts = Parts(pipeline, records, reports, pipeline.clock)
     connectors: dict[str, Connector] = {}
-    for name, one in settings.managed_agents.items():
+    for name, one in pipeline.settings.managed_agents.items():
         api = _api(f"managed_agents.{name}", one, transport, partial(_api_key, one, value))
         connectors[name] = Connector(name, one, api, parts)
         if one.environment is not None:

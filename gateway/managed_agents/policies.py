@@ -100,7 +100,7 @@ def needs(agent: Mapping[str, Any], tools: Tools) -> Needs:
             words += [word for word in _words("toolset", tool, tools.toolset) if word.tool not in tools.here]
         elif kind == "mcp_toolset":
             server = str(tool.get("mcp_server_name"))
-            words += _words(server, tool, lambda name, server=server: tools.mcp(server, name))  # type: ignore[misc]
+            words += _words(server, tool, lambda name, server=server: tools.mcp(server, name))
         else:
             unknown.append(kind)
     return Needs(tuple(dict.fromkeys(words)), custom, tuple(dict.fromkeys(others)), tuple(dict.fromkeys(unknown)))

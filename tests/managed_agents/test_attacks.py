@@ -8,16 +8,16 @@ from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.managed_agents import policies
 from gateway.reasons import Reason
-from tests.managed_agents.stand_in import ALLOW, ASK, custom, toolset
+from tests.managed_agents.stand_in import ALLOW, ASK, Session, custom, toolset
 from tests.managed_agents.world import World
 from tests.until import until
 
 
-async def stopped(world: World, session: object, cause: str) -> None:
+async def stopped(world: World, session: Session, cause: str) -> None:
     """The session is marked, the service was told to stop, and it is on record why."""
 
     async def marked() -> bool:
-        return (await world.shown(session))["state"] == "bypassed"  # type: ignore[arg-type]
+        return bool((await world.shown(session))["state"] == "bypassed")
 
     await until(marked)
     await until(lambda: [event for _, event in world.service.sent if event["type"] == "user.interrupt"])

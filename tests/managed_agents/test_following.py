@@ -143,7 +143,7 @@ async def test_a_session_has_a_context_of_its_own_and_ends(world: World) -> None
     world.service.end(session)
 
     async def ended() -> bool:
-        return (await world.shown(session))["state"] == "ended"
+        return bool((await world.shown(session))["state"] == "ended")
 
     await until(ended)
     assert len(world.entries("AGSEND")) == 1
