@@ -194,7 +194,9 @@ class Follower:
     async def _look_at_policies(self) -> None:
         session = await self.following.api.session(self.following.record.session_id)
         agent = session.get("agent")
-        await self._judge_policies(agent if isinstance(agent, Mapping) else {}, "policies")
+        # Of this adoption: one that was let go and is followed again is looked at anew.
+        adoption = f"policies-{int(self.following.record.adopted_at * 1000)}"
+        await self._judge_policies(agent if isinstance(agent, Mapping) else {}, adoption)
 
     async def _judge_policies(self, agent: Mapping[str, Any], event_id: str) -> None:
         """A session whose policies let go without asking is not followed as if it were governed."""

@@ -65,6 +65,25 @@ async def test_a_session_whose_policies_are_open_from_the_start_is_not_governed(
     await stopped(world, session, "policy")
 
 
+async def test_a_session_that_was_mended_is_followed_again_and_one_that_was_not_is_found_again(world: World) -> None:
+    world.service.agent("agent_open", toolset(ALLOW), custom("crm__read"))
+    session = world.service.session("agent_open", "sesn_open")
+    agents, op = world.gateway.managed_agents, world.people["op"]
+    await world.follow(session)
+    await stopped(world, session, "policy")
+    await agents.release(op, "cloud", session.id)
+    await world.follow(session)
+    await until(lambda: len(world.entries("AGSBYP")) == 2)
+    await agents.release(op, "cloud", session.id)
+    session.agent["tools"] = [toolset(ASK), custom("crm__read")]
+    await world.follow(session)
+    use = world.service.use(session, name="crm__read")
+    world.service.idle(session)
+    (answer,) = await world.answers(session, use)
+    assert not answer["is_error"]
+    assert (await world.shown(session))["state"] == "following"
+
+
 async def test_a_word_for_a_permission_that_nobody_knows_counts_as_let_go(world: World) -> None:
     session = world.session()
     await world.follow(session)
@@ -86,6 +105,22 @@ async def test_another_client_that_answers_what_is_held_stops_everything(world: 
     await world.approve(session, held)
     await world.state(session, held, "over")
     assert world.service.answers(session, held) == []
+
+
+async def test_a_result_of_a_custom_tool_that_is_not_the_gateways_stops_everything(world: World) -> None:
+    session = world.session()
+    await world.follow(session)
+    done = world.service.use(session, name="crm__read", input={})
+    world.service.idle(session)
+    (ours,) = await world.answers(session, done)
+    held = world.service.use(session, name="crm__send", input={})
+    world.service.idle(session)
+    await world.plan_of(session, held)
+    assert world.entries("AGSBYP") == []
+    replayed = {name: value for name, value in ours.items() if name != "type"} | {"custom_tool_use_id": held}
+    world.service.emit(session, world.service.made("user.custom_tool_result", **replayed))
+    await stopped(world, session, "answered_elsewhere")
+    assert [entry["facts"]["event"] for entry in world.entries("AGSBYP")] == [held]
 
 
 async def test_another_client_that_lets_go_what_was_denied_stops_everything(world: World) -> None:

@@ -1,6 +1,7 @@
 """A service whose streams break, repeat, disorder and say what nobody knows; whose answers fail, or are lost."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,47 @@ async def test_one_gateway_follows_at_a_time_and_another_goes_on(tmp_path: Path,
             assert len(await second.answers(session, more)) == 1
             assert follower.following.record.session_id == session.id
             assert [call[1]["n"] for call in second.calls] == [1, 2]
+
+
+async def test_a_crash_between_signing_and_recording_makes_one_plan(
+    tmp_path: Path, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "one", service) as first:
+        session = first.session()
+        await first.follow(session)
+        lost = asyncio.Event()
+
+        async def crash(*_: object, **__: object) -> None:
+            lost.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(type(first.gateway.pipeline), "submit", crash)
+        use = service.use(session, name="crm__read", input={"n": 1})
+        service.idle(session)
+        await lost.wait()
+    monkeypatch.undo()
+    async with opened(tmp_path / "one", service) as second:
+        row = await second.state(session, use, "judged")
+        assert second.calls == [], "the first bytes may still arrive"
+        signed = row["plan_id"]
+    async with opened(tmp_path / "one", service, clock=lambda: time.time() + 120) as third:
+        (answer,) = await third.answers(session, use)
+        assert not answer["is_error"]
+        assert len(third.calls) == 1
+        assert (await third.state(session, use, "answered"))["plan_id"] != signed
+
+
+async def test_a_session_goes_on_over_postgresql(tmp_path: Path, service: StandIn, postgres_url: str) -> None:
+    async with opened(tmp_path / "one", service, url=postgres_url) as first:
+        session = first.session()
+        await first.follow(session)
+        use = service.use(session, name="crm__read", input={"n": 1})
+        service.idle(session)
+        await first.answers(session, use)
+        async with opened(tmp_path / "two", service, like=tmp_path / "one", crm=first.crm, url=postgres_url) as second:
+            await first.gateway.managed_agents.connectors["cloud"].close()
+            await second.follower(session)
+            more = service.use(session, "agent.tool_use", name="bash", input={})
+            service.idle(session)
+            assert [one["result"] for one in await second.answers(session, more)] == ["allow"]
+            assert len(service.answers(session, use)) == 1

@@ -180,6 +180,7 @@ async def opened(
     *,
     like: Path | None = None,
     crm: Crm | None = None,
+    url: str | None = None,
     clock: Callable[[], float] | None = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
@@ -188,6 +189,7 @@ async def opened(
     Args:
         like: home of another gateway whose database and keys this one shares.
         crm: that gateway's CRM.
+        url: of a database that is none of the home's own.
         changes: of the connector's settings.
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -228,7 +230,9 @@ async def opened(
             for name in ("keys", "epochs"):
                 if not (home / "home" / name).exists():
                     (home / "home" / name).symlink_to(like / "home" / name)
-        database = {"url": f"sqlite:///{like / 'home' / 'handrail.db'}"} if like is not None else {}
+        database = {} if url is None else {"url": url}
+        if like is not None and url is None:
+            database = {"url": f"sqlite:///{like / 'home' / 'handrail.db'}"}
         configured = Settings(
             home=home / "home",
             database=database,
