@@ -79,7 +79,7 @@ async def test_a_lost_lease_ends_what_runs_and_nothing_is_sent(world: World) -> 
     await until(lambda: not environment._serving)
     assert world.service.answers(session, use) == []
     assert ("stop", work["id"]) not in world.service.work_calls, "it is somebody else's"
-    (entry,) = world.entries("STPAMB")
+    (entry,) = await until(lambda: world.entries("STPAMB"))
     step = (await world.gateway.pipeline.load(entry["plan_id"])).view()["steps"][0]
     assert (step["status"], step["error"]["code"]) == ("ambiguous", "agents.lease_lost")
 
