@@ -29,7 +29,6 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
-from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.draining import Drain
@@ -43,6 +42,7 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
+from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -233,6 +233,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -259,7 +260,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         page_url=settings.public_url,
         clock=clock,
     )
-    client_reports = ClientReports(pipeline, locks)
     return Gateway(
         settings=settings,
         engine=engine,
@@ -282,10 +282,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
-        client_reports=client_reports,
         managed_agents=open_connectors(
-            pipeline, engine, gateway_id, root.derive, client_reports, secrets.broker.value, service_transport
+            pipeline, engine, gateway_id, root.derive, hooks.reports, secrets.broker.value, service_transport
         ),
+        client_reports=hooks.reports,
+        client_calls=hooks.calls,
+        hooks=hooks,
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

@@ -32,6 +32,8 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
 from gateway.identity.login import IssuerLogin
+from gateway.ingress.claude_code import ClaudeCodeHooks
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
@@ -105,6 +107,8 @@ class Gateway:
     results: Results
     client_reports: ClientReports
     managed_agents: ManagedAgents
+    client_calls: ClientCalls
+    hooks: ClaudeCodeHooks
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals

@@ -186,6 +186,8 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "Give it a new value: handrail secrets rotate NAME --file FILE",
     Conflict.SECRET_CHANGED: "Look who else changes it ('handrail secrets show NAME'), then try again.",
     Conflict.CONNECTION_CHANGED: "Look at what is connected ('handrail connections list'), then try again.",
+    Conflict.STEP_REPORTED: "Nothing is left to do: what was reported first stays ('handrail plan show PLAN_ID').",
+    Conflict.STEP_NOT_RELEASED: "Report what a step with the status released came to: 'handrail plan show PLAN_ID'",
     Conflict.LETTER_SETTLED: "Look at what became of it: handrail steps list --status retried (or discarded)",
     Conflict.LETTER_STATEMENT: "Look whether it happened. If it did not: --not-executed. If it did: steps discard.",
     Conflict.LETTER_OWN: "Sign a new plan and send it, or have another operator retry this one.",

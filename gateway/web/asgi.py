@@ -22,6 +22,7 @@ from gateway.web.context import principal_of
 from gateway.web.draining import DrainMiddleware
 from gateway.web.errors import on_handrail_error, on_http_exception
 from gateway.web.headers import SecurityHeadersMiddleware
+from gateway.web.hooks import HookMiddleware
 from gateway.web.limits import LimitsMiddleware
 from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
@@ -46,6 +47,7 @@ def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
     """Every request passes these, in this order, and no others. All are pure ASGI."""
     server = settings.server
     return [
+        Middleware(HookMiddleware),
         Middleware(AccessMiddleware, metrics),
         Middleware(ProxyMiddleware, server),
         Middleware(SecurityHeadersMiddleware),

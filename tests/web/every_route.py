@@ -34,6 +34,8 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     RESULT: {"structured": {"x": 1}},
+    "/v1/calls": {"context_id": "c", "calls": [{"hand": "git", "action": "status", "args": {}}]},
+    "/v1/plans/{plan_id}/steps/{step_id}/report": {"content": [{"type": "text", "text": "done"}]},
     "/v1/plans/{plan_id}/steps/{step_id}/retry": {"why": "it was down", "not_executed": True},
     "/v1/plans/{plan_id}/steps/{step_id}/discard": {"why": "booked by hand"},
     "/v1/managed-agents/{connector}/sessions": {"session_id": "sesn_1"},
@@ -73,7 +75,9 @@ HEADERS = {TOKEN_PATH: {"dpop": "p"}, RESULT: {"authorization": "DPoP t", "dpop"
 """What a route takes beside, or instead of, an API key."""
 QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 """Parameters that a route cannot do without."""
-PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}"}]
+HOOK = "/v1/hooks/claude-code"
+"""Refuses in words of its own (tests/web/test_hooks.py)."""
+PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}", HOOK}]
 
 
 def called(endpoint: Endpoint) -> str:

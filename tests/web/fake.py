@@ -28,6 +28,8 @@ from gateway.errors import HandrailError, Refused
 from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
+from gateway.ingress.claude_code import Hook
+from gateway.ingress.client_calls import JudgedCall
 from gateway.keyring.changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, Principal, Role, UnverifiedPlan
@@ -39,6 +41,7 @@ from gateway.proposals.trust import TrustChanges
 from gateway.reasons import Reason
 from gateway.remote_steps.claims import Handed
 from gateway.settings import Settings
+from gateway.state import Reported
 from gateway.telemetry import Metrics
 from gateway.webauthn import SecurityKey
 from keys.rotation import Compromise, KeyRecord, KeyState
@@ -922,6 +925,27 @@ class testing_only_Claims:  # noqa: N801
         return {"status": "succeeded"}
 
 
+class testing_only_ClientSteps:  # noqa: N801
+    """What is asked of calls that clients make themselves. ``error`` is raised instead of an answer."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.asked: list[Any] = []
+
+    async def judge(self, caller: Principal, context_id: str, calls: Any, *, wait_seconds: float) -> list[JudgedCall]:
+        self.asked.append((caller.id, context_id, wait_seconds))
+        return [JudgedCall(PLAN_ID, step("released"), go=True) for _ in calls]
+
+    async def report(self, caller: Principal, plan_id: str, step_id: str, result: HandResult) -> Reported:
+        return Reported(result.is_error, 0.0, 7, result)
+
+    async def answer(self, caller: Principal, hand: str, hook: Hook, *, wait_seconds: float) -> dict[str, Any]:
+        self.asked.append((caller.id, hand, hook, wait_seconds))
+        if self.error is not None:
+            raise self.error
+        return {}
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -941,6 +965,7 @@ class testing_only_Gateway:  # noqa: N801
         self.connections = testing_only_Connections()
         self.approvals = testing_only_Approvals()
         self.claims = self.results = testing_only_Claims()
+        self.client_calls = self.client_reports = self.hooks = testing_only_ClientSteps()
         self.lifecycle = testing_only_Lifecycle()
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()

@@ -7,6 +7,7 @@ generators over a blocking and over an asynchronous connection.
 
 from handrail.operations import (
     approvals,
+    calls,
     connections,
     dead_letters,
     freezes,
@@ -24,6 +25,7 @@ from handrail.operations import (
 
 __all__ = [
     "approvals",
+    "calls",
     "connections",
     "dead_letters",
     "freezes",

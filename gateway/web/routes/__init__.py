@@ -5,6 +5,7 @@ from typing import Final
 from gateway.web.routes import (
     approvals,
     audit,
+    calls,
     connections,
     controls,
     dead_letters,
@@ -39,6 +40,7 @@ from gateway.web.routing import Endpoint
 
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
+    *calls.ENDPOINTS,
     *mcp.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
