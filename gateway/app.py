@@ -48,6 +48,7 @@ from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.opening import open_connectors
 from gateway.model import DEFAULT_TENANT
 from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
@@ -103,6 +104,7 @@ from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
+from hand_adapters.service_transport import service_transport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
@@ -290,6 +292,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
+        managed_agents=open_connectors(
+            pipeline, engine, gateway_id, root.derive, hooks.reports, secrets.broker.value, service_transport
+        ),
         client_reports=hooks.reports,
         client_calls=hooks.calls,
         known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),

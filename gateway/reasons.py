@@ -145,6 +145,13 @@ class Reason(StrEnum):
     RUN_ANSWER = "run.answer"
     RUN_STOPPED = "run.stopped"
     RUN_ERASED = "run.erased"
+    # agents that run at Anthropic
+    AGENTS_UNAVAILABLE = "agents.unavailable"
+    AGENTS_REFUSED = "agents.refused"
+    AGENTS_UNMAPPED = "agents.unmapped"
+    AGENTS_BYPASSED = "agents.bypassed"
+    AGENTS_AMBIGUOUS = "agents.ambiguous"
+    AGENTS_LEASE_LOST = "agents.lease_lost"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
@@ -277,6 +284,12 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
     Reason.CONNECTION_REFUSED: "The service did not agree, or its answer is not to a consent that you began here.",
     Reason.CONNECTION_UNAVAILABLE: "The authorization server of the service cannot be asked.",
+    Reason.AGENTS_UNAVAILABLE: "The service that runs the agents does not answer.",
+    Reason.AGENTS_REFUSED: "The service that runs the agents refuses the request.",
+    Reason.AGENTS_UNMAPPED: "The tool is none of the tools that this gateway knows for the agent.",
+    Reason.AGENTS_BYPASSED: "Something of this session went past the gateway, so nothing of it is let go any more.",
+    Reason.AGENTS_AMBIGUOUS: "The answer was sent, and whether the service has it nobody knows yet.",
+    Reason.AGENTS_LEASE_LOST: "The service took the work back, so what ran for it was ended.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
@@ -353,6 +366,8 @@ class Conflict(StrEnum):
     LETTER_ERASED = "letter.erased"
     LETTER_OLD = "letter.old"
     RUN_TURN = "run.turn"
+    AGENT_SESSION = "agents.followed"
+    AGENT_CHANGED = "agents.changed"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -402,6 +417,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
+    Conflict.AGENT_SESSION: "The session is followed already, or was.",
+    Conflict.AGENT_CHANGED: "The agent was changed at Anthropic while it was looked at.",
 }
 """Cause -> the one sentence a client may see."""
 

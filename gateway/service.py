@@ -38,6 +38,7 @@ from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.connectors import ManagedAgents
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
@@ -109,6 +110,7 @@ class Gateway:
     claims: Claims
     results: Results
     client_reports: ClientReports
+    managed_agents: ManagedAgents
     client_calls: ClientCalls
     known_calls: KnownCalls
     hooks: ClaudeCodeHooks
@@ -174,6 +176,7 @@ class Gateway:
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
+        self.managed_agents.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
         self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
         self._tasks.append(asyncio.create_task(self._every(GRANTS_SECONDS, self._follow_people)))
@@ -183,6 +186,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.managed_agents.close()
         await self.pulling.close()
         await self.deliveries.close()
         await self.runs.close()

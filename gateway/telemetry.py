@@ -203,6 +203,36 @@ class Metrics:
             "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
         )
 
+        self.agent_sessions = Gauge(
+            "handrail_agent_sessions",
+            "Sessions of managed agents that this gateway follows now.",
+            ["connector"],
+            registry=self.registry,
+        )
+        self.agent_events = Counter(
+            "handrail_agent_events",
+            "Events of managed agents' sessions: new, duplicate, unknown (of a type that nobody here knows) or broken.",
+            ["connector", "outcome"],
+            registry=self.registry,
+        )
+        self.agent_answers = Counter(
+            "handrail_agent_answers",
+            "Tool uses of managed agents that were answered: allow, deny, result; ambiguous, refused or ended.",
+            ["connector", "outcome"],
+            registry=self.registry,
+        )
+        self.agent_reconnects = Counter(
+            "handrail_agent_reconnects",
+            "Streams of managed agents' sessions that broke or could not be opened.",
+            ["connector"],
+            registry=self.registry,
+        )
+        self.agent_bypasses = Counter(
+            "handrail_agent_bypasses",
+            "What of managed agents went past the gateway, or could: let_go, answered_elsewhere, policy.",
+            ["connector", "cause"],
+            registry=self.registry,
+        )
         self.identity_fetches = Counter(
             "handrail_identity_fetches",
             "Fetches of an issuer's keys by what became of them: good or failed.",

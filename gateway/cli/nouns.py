@@ -27,6 +27,7 @@ NOUNS: Final = {
     "keys": "The gateway's keys, and new keys for clients.",
     "secrets": "Keep the secrets that hands and connections name; nothing shows their values.",
     "connections": "See, connect and take back services at which tools act as you.",
+    "agents": "Agents that run at Anthropic: the policies that they need, and their sessions.",
     "hands": "List hands, pin and check them, and declare hands from files of others.",
     "mcp": "Serve clients of MCP that speak stdio.",
     "jail": "Run a program in a jail.",

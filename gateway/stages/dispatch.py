@@ -77,7 +77,7 @@ async def dispatch(
         acted = halted.begun and not progress.unsent
         status = StepStatus.AMBIGUOUS if acted else StepStatus.CANCELLED
         if halted.freeze is None:
-            state.fail(status, Reason.LOG_UNAVAILABLE)
+            state.fail(status, halted.reason)
         else:
             state.fail(status, Reason.FREEZE_ACTIVE, freeze=halted.freeze.id, scope=str(halted.freeze.scope))
     except HandrailError as error:

@@ -9,6 +9,7 @@ from migrations import (
     connections,
     defences,
     letters,
+    managed_agents,
     offers,
     people,
     postings,
@@ -328,6 +329,7 @@ def upgrade() -> None:
         part.create()
     client_steps.create()
     client_calls.create()
+    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

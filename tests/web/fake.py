@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -898,6 +898,39 @@ def testing_only_run(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class testing_only_ManagedAgents:  # noqa: N801
+    """One session and one agent."""
+
+    session: ClassVar[dict[str, Any]] = {
+        "connector": "cloud", "session_id": "sesn_1", "agent_id": "agent_1", "context_id": "agents-1",
+        "state": "following", "adopted_at": "2026-11-21T02:00:00.000Z", "on_behalf_of": "bot",
+    }  # fmt: skip
+
+    async def list(self, viewer: Principal) -> dict[str, Any]:
+        return {"sessions": [self.session]}
+
+    async def show(self, viewer: Principal, name: str, session_id: str) -> dict[str, Any]:
+        use = {"event_id": "sevt_1", "plan_id": PLAN_ID, "state": "answered", "verdict": "allow", "reported": True}
+        return {**self.session, "problem": None, "unreadable": [], "tool_uses": [use]}
+
+    async def follow(self, actor: Principal, name: str, session_id: str) -> dict[str, Any]:
+        return self.session
+
+    async def release(self, actor: Principal, name: str, session_id: str) -> dict[str, Any]:
+        return {**self.session, "state": "released"}
+
+    async def agent(self, viewer: Principal, name: str, agent_id: str) -> dict[str, Any]:
+        word = {"toolset": "toolset", "tool": "*", "policy": "always_ask", "needed": "always_ask", "hand": None}
+        return {
+            "connector": "cloud", "agent_id": "agent_1", "name": "one", "version": 1, "governed": True,
+            "policies": [word], "custom_tools": [{"tool": "crm__read", "hand": "crm", "action": "read"}],
+            "hands_work_to": [], "unknown": [],
+        }  # fmt: skip
+
+    async def adopt(self, actor: Principal, name: str, agent_id: str) -> dict[str, Any]:
+        return await self.agent(actor, name, agent_id)
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -991,6 +1024,7 @@ class testing_only_Gateway:  # noqa: N801
         self.dead_letters = testing_only_DeadLetters()
         self.undelivered = testing_only_Undelivered()
         self.runs = testing_only_Runs()
+        self.managed_agents = testing_only_ManagedAgents()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()
