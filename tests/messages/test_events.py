@@ -12,8 +12,7 @@ WHOLE = b"".join(streamed(message(thinking("Hm."), "It is 7° and\u2028sunny.", 
 def read(chunks: list[bytes], **options: int) -> list[bytes]:
     reader = EventReader(**options)
     events = [event.raw for chunk in chunks for event in reader.feed(chunk)]
-    reader.end()
-    return events
+    return [*events, *(event.raw for event in reader.end())]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, len(WHOLE)])
@@ -83,3 +82,8 @@ def test_an_event_that_is_too_long_in_one_chunk_is_refused() -> None:
 def test_a_stream_that_ends_within_an_event_is_refused() -> None:
     with pytest.raises(Refused):
         read([WHOLE[:-3]])
+
+
+def test_a_stream_that_ends_without_an_empty_line_has_all_its_events() -> None:
+    assert b"".join(read([WHOLE[:-2]])) == WHOLE[:-2]
+    assert len(read([WHOLE[:-2]])) == len(read([WHOLE]))

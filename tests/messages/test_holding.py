@@ -150,7 +150,6 @@ def test_two_calls_with_one_id_have_no_input() -> None:
         [start(), ev("error", error={}), ev("message_stop")],
         [ev("message_delta", delta={})],
         [start(), ev("message_delta", delta=None)],
-        [ev("something_new")],
         [start(), ev("content_block_replaced", index=0)],
     ],
 )
