@@ -81,8 +81,9 @@ def test_an_event_that_is_too_long_in_one_chunk_is_refused() -> None:
 
 def test_a_stream_that_ends_within_an_event_is_refused() -> None:
     with pytest.raises(Refused):
-        read([WHOLE[:-9]])
+        read([WHOLE[:-3]])
 
 
-def test_a_stream_that_ends_without_its_last_empty_line_is_whole() -> None:
-    assert b"".join(read([WHOLE[:-1]])) == WHOLE[:-1]
+def test_a_stream_that_ends_without_an_empty_line_has_all_its_events() -> None:
+    assert b"".join(read([WHOLE[:-2]])) == WHOLE[:-2]
+    assert len(read([WHOLE[:-2]])) == len(read([WHOLE]))

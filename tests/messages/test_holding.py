@@ -150,6 +150,7 @@ def test_two_calls_with_one_id_have_no_input() -> None:
         [start(), ev("error", error={}), ev("message_stop")],
         [ev("message_delta", delta={})],
         [start(), ev("message_delta", delta=None)],
+        [start(), ev("content_block_replaced", index=0)],
     ],
 )
 def test_what_is_no_message_as_it_is_documented_is_refused(parts: list[bytes]) -> None:

@@ -25,6 +25,13 @@ def test_an_unknown_event_is_nothing_to_a_client() -> None:
         assert event.name == OTHER
 
 
+@pytest.mark.parametrize("later", ["content_block_replaced", "content_blocks", "message_amended"])
+def test_a_later_event_of_a_message_is_refused(later: str) -> None:
+    for name, kind in ((later, "future_event"), ("message", later)):
+        with pytest.raises(Refused):
+            read_event(f'event: {name}\ndata: {{"type":"{kind}"}}\n\n'.encode())
+
+
 @pytest.mark.parametrize("known", sorted(KNOWN))
 def test_a_known_event_in_disguise_is_refused(known: str) -> None:
     for name, kind in ((known, "future_event"), ("future_event", known), (known, "")):
