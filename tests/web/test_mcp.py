@@ -532,6 +532,8 @@ async def test_a_call_that_takes_longer_than_clients_wait_says_where_its_state_i
         result = await client.call_tool("git__status", {})
     gateway.pipeline.slow.set()
     assert (result.is_error, "The call has not finished." in text_of(result)) == (True, True)
+
+
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_a_result_says_beside_its_text_how_far_it_is_believed_and_the_text_is_as_the_tool_wrote_it(
     gateway: testing_only_Gateway, port: int, mode: str
