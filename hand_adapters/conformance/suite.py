@@ -175,7 +175,9 @@ def _check_names(manifest: Manifest, settings: HandSettings, options: Options) -
 
 
 def _leave_out(trial: Trial, name: str, tried: Tried) -> None:
-    if trial.manifest.remote:
+    if trial.manifest.client:
+        tried.left_out = "the client runs it: there is nothing here to call"
+    elif trial.manifest.remote:
         tried.left_out = "a remote hand is not called: it comes for its steps itself"
     elif is_question(trial.manifest.adapter, name) or name == McpMethod.RESOURCES_SUBSCRIBE:
         tried.left_out = "it needs a client that waits"

@@ -16,6 +16,7 @@ JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
 RESULT = "/v1/steps/{step_jti}/result"
 BODIES: dict[str, Any] = {
     "/v1/approvals/{approval_id}": {"answer": "approve"},
+    "/v1/runs": {"prompt": "Look."},
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/keys": {"purpose": "receipt"},
@@ -34,8 +35,11 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     RESULT: {"structured": {"x": 1}},
+    "/v1/calls": {"context_id": "c", "calls": [{"hand": "git", "action": "status", "args": {}}]},
+    "/v1/plans/{plan_id}/steps/{step_id}/report": {"content": [{"type": "text", "text": "done"}]},
     "/v1/plans/{plan_id}/steps/{step_id}/retry": {"why": "it was down", "not_executed": True},
     "/v1/plans/{plan_id}/steps/{step_id}/discard": {"why": "booked by hand"},
+    "/v1/managed-agents/{connector}/sessions": {"session_id": "sesn_1"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
     "/v1/proposals/{proposal_id}/sign": {"document_sha256": "0" * 64},
@@ -46,12 +50,16 @@ PARAMETERS = {
     "step_jti": "a" * 32,
     "approval_id": APPROVAL_ID,
     "receipt_id": f"{PLAN_ID}.call",
+    "run_id": f"run_{'0' * 32}",
     "principal_id": "bob",
     "issuer_id": "brain",
     "kid": "k",
     "link_id": "l1",
     "purpose": "step",
     "hand_id": "git",
+    "connector": "cloud",
+    "session_id": "sesn_1",
+    "agent_id": "agent_1",
     "secret_name": "token",
     "connection_id": "hub",
     "proposal_id": PROPOSAL_ID,
@@ -69,7 +77,9 @@ HEADERS = {TOKEN_PATH: {"dpop": "p"}, RESULT: {"authorization": "DPoP t", "dpop"
 """What a route takes beside, or instead of, an API key."""
 QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 """Parameters that a route cannot do without."""
-PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}"}]
+HOOK = "/v1/hooks/claude-code"
+"""Refuses in words of its own (tests/web/test_hooks.py)."""
+PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}", HOOK}]
 
 
 def called(endpoint: Endpoint) -> str:

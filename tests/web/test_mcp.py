@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gateway.ingress.mcp.requests import CONTEXT_META_KEY
 from gateway.ingress.mcp.results import MARKS, PLAN, answered
 from gateway.ingress.mcp.tools import Tools, tool_name
 from gateway.ingress.mcp.transport import transport_security
-from gateway.manifest import SideEffects
+from gateway.manifest import CLIENT, SideEffects
 from gateway.model import Role
 from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
@@ -76,6 +77,16 @@ async def test_a_caller_sees_only_the_hands_in_its_scope(gateway: testing_only_G
     [(entry, source)] = gateway.log.aggregated
     assert (entry.type, entry.reasons) == (EntryType.SCHEMA_REJECTED, ("schema.unknown_action",))
     assert source == entry.principal == "pseudonym-of-scoped"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_its_client_runs_is_offered_to_nobody(gateway: testing_only_Gateway, port: int, mode: str) -> None:
+    gateway.hands.manifests.append(replace(manifest("shell", action("Bash")), adapter=CLIENT))
+    async with mcp_client(port, mode) as client:
+        assert "shell__Bash" not in {tool.name for tool in (await client.list_tools()).tools}
+        with pytest.raises(MCPError, match="Unknown tool"):
+            await client.call_tool("shell__Bash", {})
+    assert gateway.pipeline.submitted == []
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,6 +7,7 @@ generators over a blocking and over an asynchronous connection.
 
 from handrail.operations import (
     approvals,
+    calls,
     connections,
     dead_letters,
     freezes,
@@ -14,15 +15,18 @@ from handrail.operations import (
     hands,
     issuers,
     keys,
+    managed_agents,
     plans,
     policy,
     principals,
     proposals,
+    runs,
     secrets,
 )
 
 __all__ = [
     "approvals",
+    "calls",
     "connections",
     "dead_letters",
     "freezes",
@@ -30,9 +34,11 @@ __all__ = [
     "hands",
     "issuers",
     "keys",
+    "managed_agents",
     "plans",
     "policy",
     "principals",
     "proposals",
+    "runs",
     "secrets",
 ]

@@ -276,7 +276,7 @@ class McpIngress:
 
     def manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
         """What the caller may use of all hands, or of one."""
-        listed = self._gateway.hands.listed(caller)
+        listed = [manifest for manifest in self._gateway.hands.listed(caller) if not manifest.client]
         return listed if hand is None else [manifest for manifest in listed if manifest.hand == hand]
 
     def count(self, caller: Principal, reason: Reason) -> None:
