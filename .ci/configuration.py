@@ -27,6 +27,7 @@ from gateway.settings import (
     IdentitySettings,
     LoginSettings,
     MailSettings,
+    McpClientSettings,
     ModelSettings,
     OutputFileSettings,
     PaginationSettings,
@@ -244,6 +245,13 @@ change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"`, `"webh
 jail of a hand may reach, and for third parties' adapters that ask for it.
 """
 
+MCP = """\
+## [hands.ID.mcp]
+
+What an MCP server may send to the client that waits for a call: see
+[what a server says while a call runs](hands.md#what-a-server-says-while-a-call-runs).
+"""
+
 SLO = """\
 ## [hands.ID.slo]
 
@@ -307,7 +315,7 @@ def document() -> str:
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [BRAINS, _table(BrainSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "model", "python", "secrets", "slo", "wasm"}
+    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -322,6 +330,7 @@ def document() -> str:
     parts += [MAIL, _table(MailSettings, None)]
     parts += [MODEL, _table(ModelSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [MCP, _table(McpClientSettings, None)]
     parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -75,6 +75,11 @@ _MOVED: Final = (
     )
     .group_by(entries.c.step_id)
 )
+_REPORTED: Final = select(entries.c.idx, entries.c.step_id, entries.c.time, entries.c.body, entries.c.fields).where(
+    entries.c.plan_id == bindparam("plan_id"),
+    entries.c.type == str(EntryType.STEP_REPORTED),
+    entries.c.idx < TREE_SIZE,
+)
 _NEWEST_OF_TYPE: Final = (
     select(entries.c.time)
     .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == bindparam("type"), entries.c.idx < TREE_SIZE)
@@ -170,6 +175,34 @@ def plan_history(connection: Connection, plan_id: str) -> PlanHistory | None:
     facts = json.loads(received.body).get("facts", {})
     moved = {row.step_id: row.idx for row in connection.execute(_MOVED, {"plan_id": plan_id})}
     return PlanHistory(facts.get("kid", ""), received.principal or "", facts.get("caller", ""), moved)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedReport:
+    """What the log says that a client reported of a released step.
+
+    Attributes:
+        at: seconds since the epoch.
+        commitment: of what was reported, ``{content, structured}``.
+    """
+
+    log_index: int
+    at: float
+    facts: Mapping[str, Any]
+    commitment: str
+
+
+def reports(connection: Connection, plan_id: str) -> Mapping[str, LoggedReport]:
+    """Step id -> what was reported of it, of a plan."""
+    return {
+        row.step_id: LoggedReport(
+            row.idx,
+            datetime.fromisoformat(row.time).timestamp(),
+            json.loads(row.body).get("facts", {}),
+            json.loads(row.fields)["result"],
+        )
+        for row in connection.execute(_REPORTED, {"plan_id": plan_id})
+    }
 
 
 def revoked_keys(connection: Connection) -> frozenset[tuple[str, str]]:

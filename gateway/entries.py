@@ -75,6 +75,12 @@ class EntryType(StrEnum):
     CONNECTION_REMOVED = "CONREM"
     CONNECTION_REFUSED = "CONREF"
     CONNECTION_FAILED = "CONFAI"
+    AGENT_SESSION_ADOPTED = "AGSADP"
+    AGENT_SESSION_ENDED = "AGSEND"
+    AGENT_ANSWERED = "AGSANS"
+    AGENT_ANSWER_AMBIGUOUS = "AGSAMB"
+    AGENT_BYPASSED = "AGSBYP"
+    AGENT_POLICIES_SET = "AGSPOL"
     HAND_REGISTERED = "HNDREG"
     HAND_DRIFTED = "HNDDRF"
     HAND_DISABLED = "HNDDIS"
@@ -160,9 +166,9 @@ STEPS: Final = frozenset(
         EntryType.STEP_RELEASED,
     }
 )
-"""What moves a step that was judged."""
+"""What moves a step that was judged. What a client reports of a released one moves it no more."""
 
-PAST: Final = STEPS | {EntryType.PLAN_RECEIVED}
+PAST: Final = STEPS | {EntryType.PLAN_RECEIVED, EntryType.STEP_REPORTED}
 """What a later decision in the same context, or for the same principal, may rest on."""
 
 STANDING: Final = frozenset(
@@ -256,8 +262,6 @@ FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
-        EntryType.STEP_RELEASED,
-        EntryType.STEP_REPORTED,
         EntryType.HAND_DISABLED,
         EntryType.CONFIGURATION_CHANGED,
     }

@@ -15,6 +15,10 @@ HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{
 address literal, without port and brackets."""
 
 
+CLIENT: Final = "client"
+"""The adapter of hands whose actions the client itself runs."""
+
+
 class SideEffects(StrEnum):
     """What an action may change, as the operator declares it; undeclared is ``external``, the worst."""
 
@@ -178,6 +182,11 @@ class Manifest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", sha256_canonical(self.document()))
+
+    @property
+    def client(self) -> bool:
+        """Whether whoever asks for a step runs it: it is decided and let go here, and never called from here."""
+        return self.adapter == CLIENT
 
     @property
     def remote(self) -> bool:

@@ -11,7 +11,7 @@ answer (or a restart) picks the plan up from there.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ import structlog
 from gateway import data_subjects
 from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan
+from gateway.model import Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.plans.under_way import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (
@@ -33,6 +33,7 @@ from gateway.stages import (
     ingress,
     offer,
     policy,
+    release,
     result,
     schema,
     standing,
@@ -102,7 +103,8 @@ class Pipeline(Plans):
             #   freeze.
             began = time.perf_counter()
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.cached, retrying, self.freezes.halts)
+                halts = self.freezes.halts
+                await dispatch.dispatch(plan, ending, self.cached, retrying, halts, self.conversations, live.relay)
             seconds = time.perf_counter() - began
 
             # 8 result: schema, size, redaction, personal data.
@@ -186,14 +188,11 @@ class Pipeline(Plans):
             again = 0
             live.recorded.set()
             self._release(live)
-            self.metrics.count([*judged, *orphans, *fallen])
+            late = [state for state in launched if state.status.final and state.approved]
+            self.metrics.count([*judged, *late, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 
-            # Remote hands come for their steps themselves (``gateway.remote_steps``): nothing here waits for one.
-            here = [state for state in launched if not offer.remote(state)]
-            self.offered(
-                {(plan.plan.tenant, state.step.hand) for state in launched} if len(here) < len(launched) else ()
-            )
+            here = self._hand_over(live, plan, launched)
             if len(launched) == len(here) == 1 and not running and plan.alone(here[0]):
                 await execute(here[0])
             else:
@@ -205,6 +204,15 @@ class Pipeline(Plans):
                     return
                 live.running = running = await _next_change(running, live.wake)
             now = self.clock()
+
+    def _hand_over(self, live: Live, plan: PlanState, launched: Sequence[StepState]) -> list[StepState]:
+        """Have those who run the steps that were let go know of it. Returns the steps that are called from here: remote
+        hands come for theirs (``gateway.remote_steps``), and what is released its client runs. From such a step no
+        other follows, since nobody here sees it succeed: the plan is looked at again at once."""
+        if plan.status is not PlanStatus.DONE and any(release.by_client(state) for state in launched):
+            live.wake.set()
+        self.offered({(plan.plan.tenant, state.step.hand) for state in launched if offer.remote(state)})
+        return [state for state in launched if not offer.remote(state) and not release.by_client(state)]
 
     async def _caught_up(self, plan: PlanState) -> bool:
         """Before a plan is left to its record: whether a step that this process does not run itself has ended there

@@ -127,6 +127,7 @@ class Reason(StrEnum):
     HAND_PROTOCOL = "hand.protocol"
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
+    HAND_CANCELLED = "hand.cancelled"
     HAND_CIRCUIT_OPEN = "hand.circuit_open"
     HAND_BUSY = "hand.busy"
     SECRET_MISSING = "secret.missing"
@@ -144,6 +145,13 @@ class Reason(StrEnum):
     RUN_ANSWER = "run.answer"
     RUN_STOPPED = "run.stopped"
     RUN_ERASED = "run.erased"
+    # agents that run at Anthropic
+    AGENTS_UNAVAILABLE = "agents.unavailable"
+    AGENTS_REFUSED = "agents.refused"
+    AGENTS_UNMAPPED = "agents.unmapped"
+    AGENTS_BYPASSED = "agents.bypassed"
+    AGENTS_AMBIGUOUS = "agents.ambiguous"
+    AGENTS_LEASE_LOST = "agents.lease_lost"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
@@ -268,6 +276,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.HAND_CANCELLED: "The client took its call back.",
     Reason.HAND_CIRCUIT_OPEN: "The hand failed again and again, so it is left alone for a while; nothing was sent.",
     Reason.HAND_BUSY: "As many calls of the hand run and wait, or were sent lately, as may be; nothing was sent.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
@@ -275,6 +284,12 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
     Reason.CONNECTION_REFUSED: "The service did not agree, or its answer is not to a consent that you began here.",
     Reason.CONNECTION_UNAVAILABLE: "The authorization server of the service cannot be asked.",
+    Reason.AGENTS_UNAVAILABLE: "The service that runs the agents does not answer.",
+    Reason.AGENTS_REFUSED: "The service that runs the agents refuses the request.",
+    Reason.AGENTS_UNMAPPED: "The tool is none of the tools that this gateway knows for the agent.",
+    Reason.AGENTS_BYPASSED: "Something of this session went past the gateway, so nothing of it is let go any more.",
+    Reason.AGENTS_AMBIGUOUS: "The answer was sent, and whether the service has it nobody knows yet.",
+    Reason.AGENTS_LEASE_LOST: "The service took the work back, so what ran for it was ended.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
@@ -317,6 +332,7 @@ class Conflict(StrEnum):
     DIGEST_OTHER = "hand.digest"
     KEY_TOO_NEW = "key.too_new"
     SPARE_KEYS = "key.spares"
+    KEY_UNUSED = "key.unused"
     DECIDES = "policy.decides"
     CANARY_OTHER = "canary.other"
     CANARY_RUNS = "canary.runs"
@@ -342,12 +358,16 @@ class Conflict(StrEnum):
     SECRET_EXISTS = "secret.exists"
     SECRET_CHANGED = "secret.changed"
     CONNECTION_CHANGED = "connection.changed"
+    STEP_REPORTED = "step.reported"
+    STEP_NOT_RELEASED = "step.not_released"
     LETTER_SETTLED = "letter.settled"
     LETTER_STATEMENT = "letter.statement"
     LETTER_OWN = "letter.own"
     LETTER_ERASED = "letter.erased"
     LETTER_OLD = "letter.old"
     RUN_TURN = "run.turn"
+    AGENT_SESSION = "agents.followed"
+    AGENT_CHANGED = "agents.changed"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -362,6 +382,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",
     Conflict.KEY_TOO_NEW: "The next key is not known everywhere yet.",
+    Conflict.KEY_UNUSED: "This gateway uses no keys of the purpose.",
     Conflict.SPARE_KEYS: "As many next keys of the purpose wait as may.",
     Conflict.DECIDES: "This bundle decides already.",
     Conflict.CANARY_OTHER: "A canary of another bundle is in force.",
@@ -385,6 +406,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.CONNECTION_CHANGED: "Others change connections of the person at this moment.",
+    Conflict.STEP_REPORTED: "Something else was reported of the step before, and it is reported once.",
+    Conflict.STEP_NOT_RELEASED: "The step was not released to a client, so that nobody has anything to report of it.",
     Conflict.LETTER_SETTLED: "The dead letter was retried or discarded before.",
     Conflict.LETTER_STATEMENT: "The step may have run, and twice is not the same as once: say that it did not.",
     Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",
@@ -394,6 +417,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
+    Conflict.AGENT_SESSION: "The session is followed already, or was.",
+    Conflict.AGENT_CHANGED: "The agent was changed at Anthropic while it was looked at.",
 }
 """Cause -> the one sentence a client may see."""
 

@@ -24,6 +24,8 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.known_calls import KnownCalls
+from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
 from gateway.errors import HandrailError
@@ -31,9 +33,12 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
 from gateway.identity.login import IssuerLogin
+from gateway.ingress.claude_code import ClaudeCodeHooks
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.connectors import ManagedAgents
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
@@ -52,6 +57,7 @@ from gateway.settings import Settings
 from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
+from gateway.store.undelivered import NAMED_SECONDS, SqlUndelivered, forget_undelivered
 from gateway.telemetry import Metrics, Tracer
 from gateway.tls import ServerTls
 from gateway.webhooks.delivery import Deliveries
@@ -98,10 +104,16 @@ class Gateway:
     connections: Connections
     policy: ReloadingEngine
     pipeline: Pipeline
+    undelivered: SqlUndelivered
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     claims: Claims
     results: Results
+    client_reports: ClientReports
+    managed_agents: ManagedAgents
+    client_calls: ClientCalls
+    known_calls: KnownCalls
+    hooks: ClaudeCodeHooks
     runs: Runs
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
@@ -164,6 +176,7 @@ class Gateway:
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
+        self.managed_agents.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
         self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
         self._tasks.append(asyncio.create_task(self._every(GRANTS_SECONDS, self._follow_people)))
@@ -173,6 +186,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.managed_agents.close()
         await self.pulling.close()
         await self.deliveries.close()
         await self.runs.close()
@@ -309,7 +323,8 @@ class Gateway:
     async def _purge(self) -> None:
         now = self.clock()
         if now >= self._purge_at:
-            await self.log.append(Append((), [forget_replays(now)]))
+            longest = max(NAMED_SECONDS, 2 * self.settings.plans.approval_ttl_seconds)
+            await self.log.append(Append((), [forget_replays(now), forget_undelivered(now - longest)]))
             self._purge_at = now + PURGE_SECONDS
 
     async def _hear(self) -> None:

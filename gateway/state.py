@@ -12,10 +12,17 @@ from typing import Any, Final
 from gateway.calls import HandResult, Truncation
 from gateway.commitments import Committed
 from gateway.manifest import Manifest, Trust
+from gateway.messages_api.usage import tokens
 from gateway.model import ApprovalRequest, Attestation, Binding, Decision, Effect, Plan, PlanStatus, Step, StepStatus
 from gateway.reasons import TEXTS, Reason
+from gateway.times import format_time
 
 UNKNOWN: Final = "unknown"
+MODELS: Final = "anthropic"
+"""The adapter of hands that are models."""
+REPORTED_DONE: Final = "done"
+REPORTED_FAILED: Final = "failed"
+"""What an entry says that a client reported of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,41 @@ class StepError:
     def document(self) -> dict[str, Any]:
         """``{code, text, ...facts}``."""
         return {"code": str(self.reason), "text": TEXTS[self.reason], **self.facts}
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the client says came of a released step. Nobody else vouches for it, and it changes no status.
+
+    Attributes:
+        at: seconds since the epoch.
+        result: as it is on record; ``None`` where it was erased.
+        personal_data, personal_data_taken: kind -> how many were found in it, and left there or taken out.
+    """
+
+    is_error: bool
+    at: float
+    log_index: int
+    result: HandResult | None
+    personal_data: Mapping[str, int] = field(default_factory=dict)
+    personal_data_taken: Mapping[str, int] = field(default_factory=dict)
+    truncated: Truncation | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As callers see it; ``content`` is null where it was erased."""
+        shown: dict[str, Any] = {
+            "at": format_time(self.at),
+            "is_error": self.is_error,
+            "content": None if self.result is None else list(self.result.content),
+            "log_index": self.log_index,
+        }
+        if self.personal_data:
+            shown["personal_data"] = dict(self.personal_data)
+        if self.personal_data_taken:
+            shown["personal_data_redacted"] = dict(self.personal_data_taken)
+        if self.truncated is not None:
+            shown["truncated"] = self.truncated.document()
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +161,8 @@ class StepState:
     """Kind -> how many were taken out."""
     truncated: Truncation | None = None
     """That the end of the result's text was cut off."""
+    reported: Reported | None = None
+    """Of a released step: what the client says came of it."""
     error: StepError | None = None
     receipt: str | None = None
     log_index: int | None = None
@@ -165,6 +209,12 @@ class StepState:
         """End the step."""
         self.status = status
         self.error = StepError(reason, facts)
+
+    def used(self) -> Mapping[str, int]:
+        """Of a model's answer, ``input_tokens`` and ``output_tokens``."""
+        if self.manifest is None or self.manifest.adapter != MODELS or self.result is None or self.cached_from:
+            return {}
+        return tokens(self.result.structured)
 
     def tried(self) -> dict[str, int]:
         """For the facts of an error: how often the call was sent, where that was more than once."""
@@ -282,6 +332,8 @@ class StepState:
         if self.result is not None and self.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
             shown["result"] = self.result.document()
             shown["result_marks"] = self.marks()
+        if self.reported is not None:
+            shown["reported"] = self.reported.document()
         if self.error is not None:
             shown["error"] = self.error.document()
         if self.receipt is not None:

@@ -28,6 +28,8 @@ APPEND_ONLY: Final = {
     "approval_ends": (),
     "offer_moves": (),
     "dead_letter_ends": (),
+    "client_moves": (),
+    "client_calls": ("tenant", "caller", "call_id"),
     "run_turns": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing, or

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         WebhookError,
     )
     from handrail.framing import frame
+    from handrail.guard import Denied, Guard
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
     from handrail.note import Quorum
     from handrail.plan import Plan, Signer, StepHandle
@@ -54,6 +55,7 @@ _HOMES = {
         "WebhookError",
     ),
     "framing": ("frame",),
+    "guard": ("Denied", "Guard"),
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
     "note": ("Quorum",),
     "plan": ("Plan", "Signer", "StepHandle"),
@@ -70,6 +72,8 @@ __all__ = [
     "CertificateRefused",
     "Client",
     "ClientError",
+    "Denied",
+    "Guard",
     "HandrailProblem",
     "KeyFileError",
     "MalformedError",

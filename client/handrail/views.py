@@ -59,7 +59,18 @@ class StepView(TypedDict):
     receipt: NotRequired[str]
     receipt_id: NotRequired[str]
     log_index: NotRequired[int]
+    reported: NotRequired[Json]
     settled: NotRequired[Json]
+
+
+class JudgedCall(TypedDict):
+    """What became of a call that the program is about to make: ``go`` says whether it may, now and this once; ``text``
+    is what a model may be told where it may not."""
+
+    go: bool
+    text: str
+    plan_id: str
+    step: StepView
 
 
 class PlanView(TypedDict):

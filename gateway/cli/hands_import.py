@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import suggested, toml_text
+from gateway.cli import client_hand, suggested, toml_text
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.jailing import jailing
@@ -15,6 +15,7 @@ from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import HandSettings, Settings, SettingsError, load
+from hand_adapters.client_presets import PRESETS
 from hand_adapters.jail import Jail
 from hand_adapters.kinds import kind_of
 from hand_adapters.mcp.servers_file import Declared, declare, read
@@ -32,7 +33,12 @@ app = group()
 )
 def import_(
     out: Output,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=".mcp.json, claude_desktop_config.json, mcp.json.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help=".mcp.json, claude_desktop_config.json, mcp.json.")
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option(help="In place of a file: the tools that a client itself runs. One of: claude-code.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="A server by its name; again for more. Default: all.")] = None,
     packages: Annotated[
         Path | None, typer.Option(help="Where npm installed the servers that npx would fetch (has node_modules).")
@@ -46,6 +52,12 @@ def import_(
     config: Config = None,
 ) -> Exit:
     """Print declarations of hands for the servers of an MCP client's file, and change nothing."""
+    if (file is None) == (client is None):
+        raise Stop("it takes a file, or a client", "handrail hands import FILE, or --client claude-code", Exit.USAGE)
+    if client is not None:
+        return _client(out, client, alone=not (only or packages or ask))
+    if file is None:
+        raise RuntimeError("a file or a client was given")
     try:
         servers = read(file)
     except SettingsError as exc:
@@ -67,6 +79,18 @@ def import_(
     )
     failed = [item for item in declared if item.problem or isinstance(offered.get(item.id), str)]
     return Exit.NEGATIVE if failed else Exit.GOOD
+
+
+def _client(out: Output, name: str, *, alone: bool) -> Exit:
+    """A hand of the tools that a client itself runs."""
+    tools = PRESETS.get(name)
+    if tools is None or not alone:
+        there = ", ".join(sorted(PRESETS))
+        raise Stop(f"no client is called {name}, or it came with options of a file", f"There are: {there}.", Exit.USAGE)
+    text = "\n".join(client_hand.lines(name, tools))
+    document = {"id": name, "name": name, "notes": [], "declaration": client_hand.declaration(tools)}
+    out.show({"toml": text, "hands": [document]}, lambda: out.raw(text))
+    return Exit.GOOD
 
 
 async def _ask(settings: Settings, declared: Sequence[Declared], advance: Any) -> dict[str, list[Suggestion] | str]:

@@ -31,11 +31,12 @@ from gateway.ports import (
     Hands,
     Payloads,
     StoredPlan,
+    StoredReport,
     StoredStep,
 )
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
-from gateway.state import Approval, PlanState, StepError, StepState
+from gateway.state import Approval, PlanState, Reported, StepError, StepState
 from gateway.webauthn import SecurityKey
 
 ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding, Sequence[SecurityKey]], None]
@@ -55,6 +56,7 @@ async def revive(
         HandrailError: ``gateway.internal`` where the record contradicts itself.
     """
     wanted = {stored.commitment, *(c for step in stored.steps for c in step.commitments.values())}
+    wanted |= {step.reported.commitment for step in stored.steps if step.reported is not None}
     wanted |= {answer.commitment for row in stored.approvals for answer in row.answers}
     opened = {name: value for name, (_, value) in (await payloads.open(sorted(wanted))).items()}
     principal = await _principal(directory, stored.tenant, stored.principal)
@@ -119,9 +121,19 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
         state.error = StepError(Reason(row.error["code"]), facts)
     state.personal_data, state.personal_data_taken = row.personal_data
     state.truncated = row.truncated
+    state.reported = None if row.reported is None else _reported(row.reported, opened)
     state.receipt = row.receipt
     state.log_index = row.log_index
     return state
+
+
+def _reported(row: StoredReport, opened: dict[str, bytes]) -> Reported:
+    value = opened.get(row.commitment)
+    result = None
+    if value is not None:
+        document = orjson.loads(value)
+        result = HandResult(tuple(document["content"]), document["structured"], row.is_error)
+    return Reported(row.is_error, row.at, row.log_index, result, *row.personal_data, row.truncated)
 
 
 def _decision(row: StoredStep, opened: dict[str, bytes]) -> Decision | None:

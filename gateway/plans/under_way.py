@@ -16,6 +16,8 @@ from typing import Any
 import structlog
 
 from gateway.cached_results import CachedResults
+from gateway.calls import Relay
+from gateway.conversations import Conversations
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
@@ -74,6 +76,8 @@ class Live:
     refusal: HandrailError | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
     """Steps being executed."""
+    relay: Relay | None = None
+    """Whom the answer of the plan's one step is passed on to while it comes, if it runs in this life of the plan."""
     opening: int = 0
     """Approval requests that there is room kept for until they are on record."""
 
@@ -110,6 +114,7 @@ class Plans(ABC):
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
+    conversations: Conversations = field(default_factory=Conversations)
     stalled: set[str] = field(default_factory=set)
     """Plans whose record may be ahead of what was acted on."""
     overtaken: set[str] = field(default_factory=set)
@@ -135,8 +140,13 @@ class Plans(ABC):
 
     # --- what callers ask for ----------------------------------------------------------------------------------------
 
-    async def submit(self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0) -> dict[str, Any]:
+    async def submit(
+        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
+    ) -> dict[str, Any]:
         """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
+
+        Args:
+            relay: see ``calls.Relay``; of a plan of one step.
 
         Raises:
             HandrailError: the whole plan is refused, and nothing of it runs.
@@ -144,7 +154,7 @@ class Plans(ABC):
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
         self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
-        live = Live()
+        live = Live(relay=relay)
         self._spawn(live, unverified)
         await live.recorded.wait()
         if live.refusal is not None:

@@ -26,7 +26,7 @@ from gateway.policy.provenance import provenance
 from gateway.policy.recall import Recall, approve, context_topic, principal_topic, public, trust
 from gateway.ports import Others, Topic
 from gateway.settings import ProvenanceSettings
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Reported, StepState
 
 PRINCIPALS_MAX: Final = 4096
 CONTEXTS_MAX: Final = 8192
@@ -180,7 +180,8 @@ class Contexts:
             # The plan's own entry is the first one about this context.
             use.context.size = use.context.as_of = plan.log_index or 0
             self._first.pop(_context_key(plan)).set()
-        dropped = [state for state in judged if state.status.final]
+        released = [state for state in launched if state.status.final]
+        dropped = [state for state in judged if state.status.final and not any(state is one for one in released)]
         dropped += [state for state in ended if not state.dispatched]
 
         def tell_principal(principal: PrincipalAccount) -> None:
@@ -188,25 +189,24 @@ class Contexts:
                 principal.release((plan.plan.plan_id, state.step.id))
             for state in launched:
                 principal.settle((plan.plan.plan_id, state.step.id))
+            for state in filter(_untrusted, released):
+                principal.read(state.names, plan.plan.context_id, now)
 
         def tell_context(context: ContextAccount) -> None:
             _written(context, plan, index)
             for state in dropped:
                 context.release((plan.plan.plan_id, state.step.id))
-            for state in judged:
-                if state.decision is not None:
-                    effect, status = str(state.decision.effect), str(state.status)
-                    past = PastStep(*state.names, effect, _side_effects(state), status, now)
-                    context.note((plan.plan.plan_id, state.step.id), past, final=state.status.final)
+            _judged(context, plan, judged, now)
             for state in ended:
                 context.move((plan.plan.plan_id, state.step.id), str(state.status), final=True)
             for state in launched:
                 key = (plan.plan.plan_id, state.step.id)
                 context.settle(key)
-                context.move(key, str(state.status), final=False)
+                context.move(key, str(state.status), final=state.status.final)
                 if state.approved and state.args is not None:
                     origin = Origin(Source.APPROVED, *key, *state.names, side_effects=_side_effects(state))
                     approve(context.memory, state.args, state.manifest, origin)
+            _read_by_client(context, released)
 
         self._principals.tell(_principal_key(plan), index, tell_principal)
         self._contexts.tell(_context_key(plan), index, tell_context)
@@ -238,6 +238,17 @@ class Contexts:
 
         self._principals.tell(_principal_key(plan), index, tell_principal)
         self._contexts.tell(_context_key(plan), index, tell_context)
+
+    def reported(self, plan: PlanState, state: StepState, reported: Reported, document: bytes) -> None:
+        """See ``ports.Contexts``."""
+        key = (plan.plan.plan_id, state.step.id)
+
+        def tell(context: ContextAccount) -> None:
+            _written(context, plan, reported.log_index)
+            self._bytes += context.memory.result(document, *key, state.manifest, state.names)
+            context.personal_data |= reported.personal_data.keys()
+
+        self._contexts.tell(_context_key(plan), reported.log_index, tell)
 
     def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:
         """See ``ports.Contexts``."""
@@ -354,6 +365,28 @@ def _written(context: ContextAccount, plan: PlanState, index: int) -> None:
     context.newest = max(context.newest, index)
     if index < context.as_of:
         context.torn = True  # what others wrote later is in there already
+
+
+def _judged(context: ContextAccount, plan: PlanState, judged: Sequence[StepState], now: float) -> None:
+    """Take what was judged into a context's history."""
+    for state in judged:
+        if state.decision is not None:
+            effect, status = str(state.decision.effect), str(state.status)
+            past = PastStep(*state.names, effect, _side_effects(state), status, now)
+            context.note((plan.plan.plan_id, state.step.id), past, final=state.status.final)
+
+
+def _read_by_client(context: ContextAccount, released: Sequence[StepState]) -> None:
+    """The client has what comes of a released step, whether or not it ever says so."""
+    for state in released:
+        if _untrusted(state):
+            context.read(state.names, str(Trust.UNTRUSTED))
+        if not public(state.manifest):
+            context.read_private(state.names)
+
+
+def _untrusted(state: StepState) -> bool:
+    return trust(state.manifest, state.step.action) is not Trust.TRUSTED
 
 
 def _side_effects(state: StepState) -> str:

@@ -33,8 +33,11 @@ UNSPENT: Final = frozenset(
 """A step that was not dispatched before spends nothing."""
 LET_GO: Final = frozenset({EntryType.STEP_DISPATCHED, EntryType.STEP_RELEASED})
 """What the step spends is spent."""
-READ: Final = frozenset({EntryType.STEP_EXECUTED, EntryType.STEP_FAILED})
-"""The caller was shown a result."""
+SHOWN: Final = frozenset({EntryType.STEP_EXECUTED, EntryType.STEP_FAILED, EntryType.STEP_REPORTED})
+"""The caller has a result, and it is known."""
+READ: Final = frozenset({EntryType.STEP_EXECUTED, EntryType.STEP_FAILED, EntryType.STEP_RELEASED})
+"""The caller has a result from here on. What is released the client runs, whether or not it ever says what came of
+it."""
 _STATUS: Final[Mapping[EntryType, StepStatus]] = {
     EntryType.POLICY_ALLOWED: StepStatus.DEFERRED,
     EntryType.POLICY_OBSERVED: StepStatus.DEFERRED,
@@ -90,6 +93,8 @@ def tell_context(
         if step.step_id is None:
             continue
         key = (step.plan_id, step.step_id)
+        if step.type is EntryType.STEP_REPORTED:
+            continue  # it moves nothing: the step was read when it was released
         if step.type in JUDGED or step.type in UNSPENT:
             account.release(key)
             counted.discard(key)

@@ -14,7 +14,7 @@ from gateway.manifest import Manifest, Trust
 from gateway.model import Effect, Plan
 from gateway.policy.accounts import LONGEST_SECONDS, ContextAccount, PrincipalAccount, StepKey
 from gateway.policy.memory import Memory, Origin, Source
-from gateway.policy.rebuild import READ, side_effects, tell_context, tell_principal
+from gateway.policy.rebuild import LET_GO, READ, SHOWN, side_effects, tell_context, tell_principal
 from gateway.policy.values import scalar_text
 from gateway.ports import Hands, LoggedStep, Past, Payloads, Topic, TopicKind
 from gateway.reasons import Reason
@@ -99,7 +99,7 @@ class Recall:
         times = [account.used_at, *(step.at for step in steps)]
         if any(later - earlier > idle_seconds for earlier, later in pairwise(times)):
             return False
-        if any(step.type is EntryType.STEP_DISPATCHED and step.effect == Effect.ASK for step in steps):
+        if any(step.type in LET_GO and step.effect == Effect.ASK for step in steps):
             return False  # whose request for approval may lie before these entries
         amounts = await self._amounts(steps)
         # All of it is read before any of it is told: nothing of this process may come between.
@@ -118,7 +118,7 @@ class Recall:
         for step in steps:
             if step.type in READ and not public(self._manifest(tenant, step)):
                 account.read_private((step.hand, step.action))
-            if step.type in READ:
+            if step.type in SHOWN:
                 account.personal_data |= _kinds(step)
 
     def _remember(
@@ -134,14 +134,14 @@ class Recall:
         key = (step.plan_id, step.step_id or "")
         if words is not None:
             memory.request(words, step.plan_id)
-        elif step.type in READ and "result" in opened:
+        elif step.type in SHOWN and "result" in opened:
             names = (step.hand, step.action)
             memory.result(opened["result"], *key, self._manifest(tenant, step), names)
         elif step.type is EntryType.APPROVAL_REQUESTED:
             asked[key] = step
         elif step.type in {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED}:
             asked.pop(key, None)
-        elif step.type is EntryType.STEP_DISPATCHED and key in asked and "args" in opened:
+        elif step.type in LET_GO and key in asked and "args" in opened:
             approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))
 
     async def _opened(self, steps: Sequence[LoggedStep]) -> AsyncIterator[tuple[LoggedStep, Mapping[str, bytes]]]:
@@ -227,10 +227,10 @@ def _wanted(step: LoggedStep) -> dict[str, str]:
     names: tuple[str, ...]
     if step.type is EntryType.PLAN_RECEIVED:
         names = ("plan",)
-    elif step.type in READ:
+    elif step.type in SHOWN:
         names = ("result",)
     else:
-        names = ("args",) if step.type is EntryType.STEP_DISPATCHED else ()
+        names = ("args",) if step.type in LET_GO else ()
     return {name: step.commitments[name] for name in names if name in step.commitments}
 
 

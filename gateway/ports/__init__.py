@@ -14,8 +14,8 @@ from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Pa
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.proposals import ProposalStore
 from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
-from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
-from gateway.ports.stores import Directory, PlanStore, Standing
+from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredReport, StoredStep
+from gateway.ports.stores import ClientMove, Directory, PlanStore, Standing
 
 __all__ = [
     "FREEZES",
@@ -23,6 +23,7 @@ __all__ = [
     "ApprovalAnswer",
     "ApprovalRow",
     "AuditLog",
+    "ClientMove",
     "Contexts",
     "Courier",
     "Credentials",
@@ -63,6 +64,7 @@ __all__ = [
     "Signer",
     "Standing",
     "StoredPlan",
+    "StoredReport",
     "StoredStep",
     "Target",
     "Topic",

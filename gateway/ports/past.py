@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.entries import EntryType
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Reported, StepState
 
 
 class TopicKind(StrEnum):
@@ -141,6 +141,13 @@ class Contexts(Protocol):
 
         Args:
             document: the result that the caller is shown (``HandResult.document``), as JSON.
+        """
+
+    def reported(self, plan: PlanState, state: StepState, reported: Reported, document: bytes) -> None:
+        """What a client says came of a released step is on record.
+
+        Args:
+            document: its ``{content, structured}`` as it is on record, as JSON.
         """
 
     def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:

@@ -52,6 +52,24 @@ class ApprovalRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredReport:
+    """What a client reported of a released step, as the log has it.
+
+    Attributes:
+        at: seconds since the epoch.
+        commitment: of ``{content, structured}``.
+        personal_data: kind -> how many were found in it: left in it, and taken out.
+    """
+
+    is_error: bool
+    at: float
+    log_index: int
+    commitment: str
+    personal_data: tuple[Mapping[str, int], Mapping[str, int]]
+    truncated: Truncation | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredStep:
     """A step's row."""
 
@@ -72,6 +90,7 @@ class StoredStep:
     step_jti: str | None
     receipt: str | None
     log_index: int | None
+    reported: StoredReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

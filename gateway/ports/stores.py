@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Issuer, Notice, PlanStatus, Principal
@@ -56,6 +57,15 @@ class Directory(Protocol):
         """The row that keeps a security key's counter. Raises ``approval.key`` where the key was revoked."""
 
 
+class ClientMove(StrEnum):
+    """What is said once about a step that its client runs, at whichever gateway."""
+
+    REPORTED = "reported"
+    """What came of it."""
+    COLLECTED = "collected"
+    """That the client was told to go ahead after people approved it."""
+
+
 class PlanStore(Protocol):
     """Rows of plans, steps and approvals. Builders of writes do no I/O: the log's writer carries the rows, so that
     a state and the entry about it are durable together or not at all."""
@@ -77,6 +87,10 @@ class PlanStore(Protocol):
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """The insert that lets a step go, or ends it, once among all gateways; a conflict raises ``request.conflict``.
         Steps that go or end with their plan's first record need none: their rows are new then."""
+
+    def once(self, plan_id: str, step_id: str, move: ClientMove) -> Guard:
+        """The insert that says once among all gateways what becomes of a step that its client runs; a conflict raises
+        ``request.conflict``."""
 
     def insert_plan(self, plan: PlanState, log_index: int) -> Write:
         """The plan's row."""
@@ -152,6 +166,18 @@ class PlanStore(Protocol):
         Raises:
             Refused: ``request.malformed`` where the tenant has no request ``after``.
         """
+
+    async def uncollected(
+        self, tenant: str, caller: str, context_id: str, hand: str, action: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """``(plan_id, step_id)`` of calls of an action, by plans that ``caller`` (a pseudonym) sent in a context, that
+        wait for people, or that people approved and nobody collected; the newest ``limit`` first."""
+
+    async def unreported(
+        self, tenant: str, principal: str, context_id: str, hand: str, action: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """``(plan_id, step_id)`` of released steps of an action, of a principal (a pseudonym) in a context, of which
+        nothing was reported; the newest ``limit`` first."""
 
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """How many approval requests of plans that ``caller`` (a pseudonym) sent are open. An index answers it."""

@@ -25,6 +25,8 @@ from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, Transi
 from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
+from gateway.settings.managed_agents import EnvironmentSettings, ManagedAgentsSettings
+from gateway.settings.mcp_clients import McpClientSettings
 from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
@@ -70,6 +72,7 @@ __all__ = [
     "DatabaseSettings",
     "EgressLimits",
     "EgressSettings",
+    "EnvironmentSettings",
     "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
@@ -80,6 +83,8 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "MailSettings",
+    "ManagedAgentsSettings",
+    "McpClientSettings",
     "ModelSettings",
     "OutputFileSettings",
     "PaginationSettings",

@@ -9,11 +9,12 @@ from pydantic import Field, model_validator
 from gateway.manifest import HOST, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.reach import SecretPlace
-from gateway.settings import mcp_servers
+from gateway.settings import client_hands, mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.mail import MailSettings
+from gateway.settings.mcp_clients import McpClientSettings
 from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.resilience import ResilienceSettings
@@ -209,8 +210,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, process, python, "
-        "wasm, or one of a third party."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, client, process, "
+        "python, wasm, or one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -231,6 +232,9 @@ class HandSettings(Section):
         None,
         description="mcp: file with what the server at url offers, as `handrail hands listing` writes it. Needed where "
         "the hand has secrets: the server is sent none before the pin.",
+    )
+    mcp: McpClientSettings = Field(
+        McpClientSettings(), description="mcp: what the server may send to clients while a call runs; see below."
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
     jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
@@ -322,8 +326,8 @@ class HandSettings(Section):
                 secrets=self.secrets,
                 jailed={"binds": self.binds, "env": self.env, "egress": self.egress},
             )
-        elif self.url is not None or self.listing is not None:
-            raise ValueError(f"adapter = {self.adapter!r} takes neither url nor listing")
+        elif self.url is not None or self.listing is not None or "mcp" in self.model_fields_set:
+            raise ValueError(f"adapter = {self.adapter!r} takes no url, listing or mcp")
         if self.adapter == "http":
             self._http_needs()
         elif self.openapi is not None or self.operations:
@@ -338,6 +342,12 @@ class HandSettings(Section):
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
+        return self
+
+    @model_validator(mode="after")
+    def _client_keeps(self) -> "HandSettings":
+        if self.adapter == "client":
+            client_hands.check(self.actions)
         return self
 
     @model_validator(mode="after")
@@ -360,7 +370,7 @@ class HandSettings(Section):
                 f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
                 "it runs in"
             )
-        if self.adapter in {"anthropic", "http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
+        if self.adapter in {"anthropic", "client", "http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
             raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         passwords = self.adapter in {"sql", "mail"}
         if any((one.place is SecretPlace.PASSWORD) != passwords for one in self.secrets.values()):

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from gateway.model import Obligations
 from gateway.ports import Credentials
 from gateway.randomness import random_id
-from gateway.stages import offer
+from gateway.stages import offer, release
 from gateway.state import PlanState, StepState
 
 
 def mint(
     plan: PlanState, states: Sequence[StepState], credentials: Credentials, *, ttl_max_seconds: int, now: float
 ) -> None:
-    """Give each of ``states`` its credential and ``step_jti``.
+    """Give each of ``states`` its credential and ``step_jti``. What the client runs itself has neither.
 
     Raises:
         Unavailable: ``key.unavailable``; then nothing of this round is recorded or dispatched.
     """
     for state in states:
+        if release.by_client(state):
+            continue
         if offer.remote(state):
             # Its credential is handed out when a hand claims it (``gateway.remote_steps``): its time begins there.
             state.step_jti = random_id()

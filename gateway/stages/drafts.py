@@ -9,7 +9,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalRequest, Effect, Retry, StepStatus
 from gateway.reasons import Reason
-from gateway.stages import offer
+from gateway.stages import offer, release
 from gateway.state import UNKNOWN, PlanState, Question, StepState
 
 ENDINGS: Final[dict[StepStatus, EntryType]] = {
@@ -39,7 +39,7 @@ class Round:
     voided: Mapping[str, Question] = field(default_factory=dict)
     """Step id -> what people were asked before policy or hand outdated it; the step is among the judged."""
     launched: Sequence[StepState] = ()
-    """Steps with a credential, to be dispatched as soon as this is durable."""
+    """Steps that go as soon as this is durable: with a credential, to be dispatched, or released to the client."""
     rebound: Mapping[str, Question] = field(default_factory=dict)
     """Step id -> what people were asked and are asked anew under the new policy; the step is among the judged."""
     frozen: FreezeState = field(default_factory=FreezeState)
@@ -148,6 +148,9 @@ def describe(plan: PlanState, this: Round) -> Drafts:
             entries.add(state, EntryType.APPROVAL_VOIDED)
         entries.add(state, ENDINGS[state.status], said(state))
     for state in this.launched:
+        if release.by_client(state):
+            entries.add(state, EntryType.STEP_RELEASED)
+            continue
         if offer.remote(state):
             entries.add(
                 state, EntryType.STEP_DISPATCHED, facts={"transport": "remote", "step_jti": state.step_jti or ""}

@@ -14,6 +14,7 @@ from gateway.model import Decision, DecisionReason, Effect, Obligations, StepSta
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
 from gateway.settings import PolicySettings
+from gateway.stages import release
 from gateway.state import PlanState, Question, StepState
 
 
@@ -42,7 +43,11 @@ async def decide(
         state.amount = _amount(state)
     await contexts.prepare(plan)
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
-    decisions = {name: _enforceable(decision, kinds) for name, decision in (await engine.decide(policy_input)).items()}
+    manifests = {state.step.id: state.manifest for state in states}
+    decisions = {
+        name: _enforceable(decision, kinds, manifests.get(name))
+        for name, decision in (await engine.decide(policy_input)).items()
+    }
     subjects = _subjects(plan, states, decisions)
     recorded = commit(evaluation.record(policy_input, decisions), *subjects)
     for state in states:
@@ -58,9 +63,12 @@ async def decide(
     contexts.decided(plan, states)
 
 
-def _enforceable(decision: Decision, kinds: Collection[str]) -> Decision:
-    """The decision; or a denial, where it wants something taken out of the result that nobody here could find."""
-    if decision.effect is Effect.DENY or {*decision.obligations.redact_personal} <= {EVERY_KIND, *kinds}:
+def _enforceable(decision: Decision, kinds: Collection[str], manifest: Manifest | None) -> Decision:
+    """The decision; or a denial, where it wants something taken out of the result that nobody here could find, or
+    anything that cannot be kept where the client runs the step."""
+    duties = decision.obligations
+    found = {*duties.redact_personal} <= {EVERY_KIND, *kinds}
+    if decision.effect is Effect.DENY or (found and not release.unkept(manifest, duties)):
         return decision
     said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
     return Decision(decision.step_id, Effect.DENY, (said,), decision.policy_digest)

@@ -39,7 +39,7 @@ from gateway.ports import (
 )
 from gateway.ports.runs import Turns
 from gateway.reasons import Reason
-from gateway.stages import offer
+from gateway.stages import offer, release
 from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, counted, describe, found, said, sent
 from gateway.state import PlanState, StepState
 
@@ -87,8 +87,6 @@ class Recorder:
             ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
             guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
             guards += self._askings(this)
-        for state in this.launched:
-            state.status = StepStatus.RUNNING
         touched = list(plan) if new else [plan.steps[name] for name in entries.last]
         receipts: dict[str, str] = {}
         # Made once and here: whoever listens is counted, and the writer may ask for the rows again.
@@ -98,14 +96,17 @@ class Recorder:
             writes: list[Write] = [self.store.insert_plan(plan, indices[0])] if new else [self.store.plan_status(plan)]
             for state in touched:
                 index = indices[entries.last.get(state.step.id, 0)]
-                if state.status.final:
-                    receipts[state.step.id] = self._receipt(plan, state, index, now)
-                writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-                writes += self._dead(plan, state, now, index)
+                saved = state.ending or state
+                if saved.status.final:
+                    receipts[state.step.id] = self._receipt(plan, saved, index, now)
+                writes.append(self.store.save_step(plan, saved, index, receipts.get(state.step.id), new=new))
+                writes += self._dead(plan, saved, now, index)
             return [*writes, *requests, *self._offers(plan, this, entries, indices, now)]
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this)))
+            with release.letting_go(this.launched):
+                append = Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this))
+                indices = await self.log.append(append)
         except Outdated:
             raise
         except Mistaken:
@@ -120,7 +121,7 @@ class Recorder:
             state.log_index = indices[entries.last.get(state.step.id, 0)]
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
-            state.dispatched = True
+            state.dispatched = not state.status.final
         self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now, indices[-1])
         _tell(plan, this.judged)
 
@@ -150,7 +151,7 @@ class Recorder:
             taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
             entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
         cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
-        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **cached}
+        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **ending.used(), **cached}
         entries.add(ending, ENDINGS[ending.status], said(ending), facts)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved

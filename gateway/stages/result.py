@@ -49,15 +49,8 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
         state.redacted = True
     # Whom it concerns, it concerns without their address too.
     subjects = _subjects(plan, state)
-    document: bytes | None
     try:
-        document = canonical(state.result.document())
-        # All of it is looked through before any of it is cut off: half a number is found by nobody.
-        searched = len(document) <= limit or truncates(state)
-        if searched and await _look_through(state, len(document), scanner):
-            document = canonical(state.result.document())
-        if len(document) > limit or state.result.truncated is not None:
-            document = await _cut(state, len(document), limit)
+        document = await searched(state, scanner, cut=truncates(state))
     except Refused:
         _withhold(state, Reason.HAND_PROTOCOL)
         return
@@ -71,9 +64,51 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
         _withhold(state, Reason.SCHEMA_RESULT, **refusal.facts)
 
 
+async def reported(plan: PlanState, state: StepState, scanner: Scanner) -> None:
+    """The same for what a client says came of a step that it ran: committed to, and with its text cut where it is too
+    long.
+
+    Args:
+        state: a copy of the step, with that as its result.
+
+    Raises:
+        Refused: it has no canonical form, is too large and more than text, or names too many people.
+    """
+    subjects = _subjects(plan, state)
+    document = await searched(state, scanner, cut=True)
+    if document is None:
+        raise Refused(Reason.HAND_RESULT_TOO_LARGE, limit_bytes=result_limit(state))
+    data_subjects.check_number(subjects)
+    state.put("result", commit(document, *subjects))
+
+
+async def searched(state: StepState, scanner: Scanner, *, cut: bool) -> bytes | None:
+    """Look for personal data in the result, and bring it to its limit. Returns its canonical JSON; ``None`` where it is
+    too large.
+
+    Args:
+        cut: whether its text may be cut.
+
+    Raises:
+        Refused: ``schema.json``; it has no canonical form.
+    """
+    if state.result is None:
+        return None
+    limit = result_limit(state)
+    document: bytes | None = canonical(state.result.document())
+    size_bytes = 0 if document is None else len(document)
+    # All of it is looked through before any of it is cut off: half a number is found by nobody.
+    if (size_bytes <= limit or cut) and await _look_through(state, size_bytes, scanner):
+        document = canonical(state.result.document())
+        size_bytes = len(document)
+    if size_bytes > limit or state.result.truncated is not None:
+        document = await _cut(state, size_bytes, limit) if cut else None
+    return document
+
+
 async def _cut(state: StepState, size_bytes: int, limit: int) -> bytes | None:
     """Cut a result that is too large. Returns its canonical JSON; ``None`` where it is to be withheld."""
-    if state.result is None or not truncates(state):
+    if state.result is None:
         return None
     if size_bytes <= INLINE_MAX_BYTES:
         cut = truncate(state.result, limit)

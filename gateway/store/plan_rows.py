@@ -7,11 +7,14 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Row, select
 
+from audit.history import LoggedReport
 from gateway.calls import Truncation
 from gateway.errors import Malformed
 from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
-from gateway.ports import ApprovalAnswer, ApprovalRow, StoredStep
+from gateway.ports import ApprovalAnswer, ApprovalRow, StoredReport, StoredStep
+from gateway.state import REPORTED_FAILED as FAILED
+from gateway.state import UNKNOWN
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
 
@@ -48,6 +51,25 @@ def stored_step(row: Row[Any]) -> StoredStep:
         receipt=row.receipt,
         log_index=row.log_index,
     )
+
+
+def stored_report(logged: LoggedReport) -> StoredReport:
+    """What was reported of a released step, from its entry (``client_steps.reports``)."""
+    facts = logged.facts
+    left_out = facts.get("left_out_bytes")
+    return StoredReport(
+        is_error=facts["said"] == FAILED,
+        at=logged.at,
+        log_index=logged.log_index,
+        commitment=logged.commitment,
+        personal_data=(_kinds(facts.get("personal_data", "")), _kinds(facts.get("personal_data_taken", ""))),
+        truncated=None if left_out is None else Truncation(None if left_out == UNKNOWN else int(left_out)),
+    )
+
+
+def _kinds(text: str) -> dict[str, int]:
+    """``card:1 email:3`` taken apart (``stages.drafts.counted``)."""
+    return {kind: int(number) for kind, _, number in (one.partition(":") for one in text.split())}
 
 
 def approval_page(

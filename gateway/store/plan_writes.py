@@ -8,10 +8,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, update
 from gateway.errors import HandrailError, Refused
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
-from gateway.store.tables import approval_answers, approval_ends, approvals, fates, plans, replays, steps
+from gateway.store.tables import approval_answers, approval_ends, approvals, client_moves, fates, plans, replays, steps
 
 INSERT_REPLAY: Final = insert(replays)
 FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
+INSERT_CLIENT_MOVE: Final = insert(client_moves)
 INSERT_FATE: Final = insert(fates)
 INSERT_PLAN: Final = insert(plans)
 INSERT_STEP: Final = insert(steps)
@@ -94,6 +95,11 @@ def decided(_: Connection) -> None:
     raise HandrailError(
         Reason.REQUEST_CONFLICT, "the step was let go or ended before", **because(Conflict.STEP_DECIDED)
     )
+
+
+def said(_: Connection) -> None:
+    """It was said before of a step that its client runs. Raises ``request.conflict``."""
+    raise Refused(Reason.REQUEST_CONFLICT, "said before", **because(Conflict.STEP_REPORTED))
 
 
 def ended(_: Connection) -> None:

@@ -4,12 +4,13 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, and_, func, not_, select
 
-from audit.history import NEWEST_RESTORE, plan_history
+from audit.history import NEWEST_RESTORE, plan_history, reports
 from audit.retained import dropped, dropped_since
 from gateway.errors import HandrailError
 from gateway.model import (
@@ -22,18 +23,20 @@ from gateway.model import (
     Principal,
     StepStatus,
 )
-from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
+from gateway.ports import ApprovalRow, ClientMove, Guard, StoredPlan, StoredStep, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+from gateway.store import client_rows
 from gateway.store import plan_writes as writes
 from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
 from gateway.store.outbox import SqlOutbox
-from gateway.store.plan_rows import approval_page, approval_rows, stored_step
+from gateway.store.plan_rows import approval_page, approval_rows, stored_report, stored_step
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, plans, steps
 from gateway.store.tables.offers import offers
+from gateway.store.undelivered import SqlUndelivered
 
 _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 
@@ -41,7 +44,14 @@ _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 class SqlPlans:
     """``ports.PlanStore`` over SQLAlchemy Core."""
 
-    def __init__(self, engine: Engine, owner: str, mac_key: bytes, outbox: SqlOutbox) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        owner: str,
+        mac_key: bytes,
+        outbox: SqlOutbox,
+        undelivered: SqlUndelivered | None = None,
+    ) -> None:
         """Use ``engine`` for reads.
 
         Args:
@@ -49,12 +59,14 @@ class SqlPlans:
             mac_key: 32 bytes from outside the database. Whoever can write there and has no key cannot turn a step that
                 was denied, or waits, into one that runs.
             outbox: tells whoever listens of approval requests.
+            undelivered: keeps which calls of the MCP ingress were not answered.
         """
         self._engine = engine
         self._owner = owner
         self._mac_key = mac_key
         self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
         self._outbox = outbox
+        self._undelivered = undelivered
         self._contexts = ContextBindings()
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -64,7 +76,8 @@ class SqlPlans:
         the = plan.plan
         row = {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5}
         replay, context = Guard(writes.INSERT_REPLAY, row, writes.replayed), self._contexts.guard(plan)
-        return [replay] if context is None else [replay, context]
+        awaited = [] if self._undelivered is None else self._undelivered.guards(plan)
+        return [replay, *([] if context is None else [context]), *awaited]
 
     def bound(self, plan: PlanState) -> None:
         """See ``ports.PlanStore``."""
@@ -78,6 +91,11 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
         row = {"plan_id": plan.plan.plan_id, "step_id": state.step.id, "step_jti": state.step_jti}
         return Guard(writes.INSERT_FATE, row, writes.decided)
+
+    def once(self, plan_id: str, step_id: str, move: ClientMove) -> Guard:
+        """See ``ports.PlanStore``."""
+        row = {"plan_id": plan_id, "step_id": step_id, "move": str(move)}
+        return Guard(writes.INSERT_CLIENT_MOVE, row, writes.said)
 
     def insert_plan(self, plan: PlanState, log_index: int) -> Write:
         """See ``ports.PlanStore``."""
@@ -93,7 +111,7 @@ class SqlPlans:
                 "issuer": the.issuer.id,
                 "kid": the.kid,
                 "commitment": plan.commitment,
-                "status": str(plan.status),
+                "status": str(plan.next_status),
                 "received_at": the.received_at,
                 "owner": self._owner,
                 "log_index": log_index,
@@ -224,6 +242,8 @@ class SqlPlans:
         if any(not StepStatus(step.status).final and dropped_since(connection, step.log_index) for step in step_rows):
             return None  # an entry that moved the step may have gone, and so its row may be one that was put back
         requests = approval_rows(connection, self._request_macs, approvals.c.plan_id == plan_id)
+        released = any(step.status == StepStatus.RELEASED for step in step_rows)
+        said = {name: stored_report(one) for name, one in reports(connection, plan_id).items()} if released else {}
         return StoredPlan(
             plan_id=row.plan_id,
             tenant=row.tenant,
@@ -235,7 +255,10 @@ class SqlPlans:
             commitment=row.commitment,
             received_at=row.received_at,
             log_index=row.log_index,
-            steps=tuple(self._stored_step(step, history.newest.get(step.step_id, 0)) for step in step_rows),
+            steps=tuple(
+                replace(self._stored_step(step, history.newest.get(step.step_id, 0)), reported=said.get(step.step_id))
+                for step in step_rows
+            ),
             approvals=tuple(requests),
         )
 
@@ -288,6 +311,22 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
         return await self._read(
             lambda connection: approval_page(connection, self._request_macs, tenant, status, hands, after, limit)
+        )
+
+    async def uncollected(
+        self, tenant: str, caller: str, context_id: str, hand: str, action: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """See ``ports.PlanStore``."""
+        return await self._read(
+            lambda connection: client_rows.uncollected(connection, tenant, caller, context_id, hand, action, limit)
+        )
+
+    async def unreported(
+        self, tenant: str, principal: str, context_id: str, hand: str, action: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """See ``ports.PlanStore``."""
+        return await self._read(
+            lambda connection: client_rows.unreported(connection, tenant, principal, context_id, hand, action, limit)
         )
 
     async def open_approvals(self, tenant: str, caller: str) -> int:

@@ -85,6 +85,25 @@ class MarksShown(Shape):
     truncated: TruncationShown | None = Field(None, description="Where the content is longer than allowed.")
 
 
+class ReportedShown(Shape):
+    """What a client says came of a released step."""
+
+    at: Time
+    is_error: bool = Field(description="Whether the tool failed.")
+    content: list[dict[str, Any]] | None = Field(description="Null where it was erased.")
+    log_index: int = Field(description="Of the 'step reported' entry.")
+    personal_data: dict[str, int] | None = Field(None, description="Kind -> how many were found and left.")
+    personal_data_redacted: dict[str, int] | None = Field(None, description="Kind -> how many were taken out.")
+    truncated: TruncationShown | None = Field(None, description="Where the content was longer than is kept.")
+
+
+class ReportGiven(Shape):
+    """What came of a step that the client ran: MCP-style content blocks."""
+
+    content: list[dict[str, Any]] = Field(max_length=10_000)
+    is_error: bool = Field(False, description="Whether the tool failed.")
+
+
 class ErrorShown(BaseModel):
     """Why a step did not succeed. Further members are safe facts."""
 
@@ -112,6 +131,7 @@ class StepView(Shape):
     approval_id: str | None = None
     result: ResultShown | None = None
     result_marks: MarksShown | None = None
+    reported: ReportedShown | None = Field(None, description="Of a released step: what its client says came of it.")
     error: ErrorShown | None = None
     receipt: str | None = Field(None, description="receipt+jws")
     receipt_id: str | None = None

@@ -1,7 +1,7 @@
 """The ``anthropic`` adapter: one endpoint of the Messages API, asked through Anthropic's SDK."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -18,7 +18,9 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters import http_answer, peer_url
 from hand_adapters.anthropic import request
-from hand_adapters.anthropic.declaration import PATH, manifest_of, model_of
+from hand_adapters.anthropic.declaration import MESSAGES, PATH, manifest_of, model_of
+from hand_adapters.anthropic.forward import forward
+from hand_adapters.anthropic.routes import BETAS
 from hand_adapters.anthropic.transport import CALL, DialedTransport
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, Disconnected, session
@@ -26,6 +28,11 @@ from hand_adapters.jail import Jail
 
 LATER: Final = frozenset({429, 503, 529})
 """Statuses of an endpoint that will serve later: rate limited, unavailable, overloaded."""
+BATCH: Final = "batches.create"
+ASKING: Final = frozenset({MESSAGES, "model.count_tokens"})
+"""Actions whose args are a request to the model."""
+_BESIDE: Final = frozenset({"stream", BETAS})
+"""Members of the args that the body of a whole answer's request does not have."""
 _NO_KEY: Final = "injected-by-the-gateway"
 """Keeps the SDK from looking for credentials of this process. ``transport`` lets no credential of the SDK out."""
 _MESSAGE_MAX_CHARACTERS: Final = 2000
@@ -66,12 +73,15 @@ class AnthropicAdapter:
         return peer_url.hosts(self._base_url)
 
     async def manifest(self) -> Manifest:
-        """The action ``model.messages``. Asks nobody."""
+        """The actions. Asks nobody."""
         return self._manifest
 
-    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
-        """What the request asks for; see ``request.facts``. Raises ``schema.analysis``."""
-        return request.facts(args, self._allowed)
+    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the request asks for; see ``request.facts``. Of a batch, ``{requests}`` with those of each. Raises
+        ``schema.analysis``."""
+        if action == BATCH:
+            return {"requests": [request.facts(request.params(one), self._allowed) for one in args["requests"]]}
+        return request.facts(args, self._allowed) if action in ASKING else {}
 
     async def run(self, call: HandCall) -> HandResult:
         """Ask once, and give the Message as the structured result, all at once: ``stream`` of the args concerns whoever
@@ -87,11 +97,14 @@ class AnthropicAdapter:
             raise HandDrifted(self._manifest)
         if self._link is None:
             self._link = self._connect()
-        body = call.args_bytes if "stream" not in call.args else canonical(_unstreamed(call.args))
+        if call.relay is not None or call.action != MESSAGES:
+            return await forward(self._link.http, str(self._base_url), call, call.relay)
+        betas = call.args.get(BETAS)
+        body = canonical(_body(call.args)) if call.args.keys() & _BESIDE else call.args_bytes
         token = CALL.set(call)
         try:
             async with http_answer.attempted(call.deadline_seconds):
-                answer = await _post(self._link.client, body)
+                answer = await _post(self._link.client, body, betas or ())
         finally:
             CALL.reset(token)
         return _message(answer) if answer.status_code == 200 else _failure(answer)
@@ -115,16 +128,15 @@ class AnthropicAdapter:
             await link.http.close()
 
 
-async def _post(client: anthropic.AsyncAnthropic, body: bytes) -> httpx2.Response:
+async def _post(client: anthropic.AsyncAnthropic, body: bytes, betas: Sequence[str]) -> httpx2.Response:
     """The answer of the endpoint, whatever its status.
 
     Raises:
         HandError, aiohttp.ClientError, OSError, Disconnected: what the transport met.
     """
+    headers = {"content-type": "application/json", **({"anthropic-beta": ",".join(betas)} if betas else {})}
     try:
-        return await client.post(
-            PATH, content=body, cast_to=httpx2.Response, options={"headers": {"content-type": "application/json"}}
-        )
+        return await client.post(PATH, content=body, cast_to=httpx2.Response, options={"headers": headers})
     except anthropic.APIStatusError as error:
         return error.response
     except anthropic.APIConnectionError as error:
@@ -134,8 +146,8 @@ async def _post(client: anthropic.AsyncAnthropic, body: bytes) -> httpx2.Respons
         raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, type(cause).__name__) from None
 
 
-def _unstreamed(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in args.items() if name != "stream"}
+def _body(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in args.items() if name not in _BESIDE}
 
 
 def _message(answer: httpx2.Response) -> HandResult:

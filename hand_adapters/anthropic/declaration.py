@@ -1,4 +1,5 @@
-"""What a model's hand offers: one action, ``model.messages``, whose args are the body of ``POST /v1/messages``."""
+"""What a model's hand offers: ``model.messages``, whose args are the body of ``POST /v1/messages``, and what clients of
+the Messages API need beside it (``routes``)."""
 
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from gateway.manifest import Manifest, SideEffects
 from gateway.reach import SecretPlace
 from gateway.settings import ActionSettings, HandSettings, ModelSettings, SettingsError, origin_of
 from hand_adapters import annotate, peer_url
+from hand_adapters.anthropic.routes import ROUTES
 from hand_adapters.schemas import SchemaError
 
 MESSAGES: Final = "model.messages"
@@ -90,29 +92,31 @@ def manifest_of(hand_id: str, settings: HandSettings) -> Manifest:
     """
     where = f"hands.{hand_id}"
     url = peer_url.checked(f"{where}.base_url", settings.base_url, private_network=settings.private_network)
-    if others := sorted(settings.actions.keys() - {MESSAGES}):
-        raise SettingsError(f'{where}.actions.{others[0]}: a model has one action, "{MESSAGES}"')
-    word = _word(where, settings.actions.get(MESSAGES))
+    if others := sorted(settings.actions.keys() - ROUTES.keys()):
+        raise SettingsError(f"{where}.actions.{others[0]}: a model has the actions {', '.join(ROUTES)}")
+    words = {name: _word(where, name, settings.actions.get(name)) for name in ROUTES}
     model = model_of(settings)
     said = {
         "base_url": settings.base_url,
-        "path": PATH,
         "server_tools": sorted(set(model.server_tools)),
         "mcp_servers": sorted(set(model.mcp_servers)),
         "url_sources": model.url_sources,
     }
     try:
-        action = annotate.action(
-            MESSAGES,
-            word,
-            args_schema=_ARGS,
-            result_schema=_RESULT,
-            description=word.description or "",
-            annotations=said,
-        )
-        manifest = annotate.manifest(hand_id, settings, [action])
+        actions = [
+            annotate.action(
+                name,
+                word,
+                args_schema=_ARGS if name == MESSAGES else ROUTES[name].schema(),
+                result_schema=_RESULT if name == MESSAGES else None,
+                description=word.description or "",
+                annotations={**said, "method": ROUTES[name].method, "path": ROUTES[name].path},
+            )
+            for name, word in words.items()
+        ]
+        manifest = annotate.manifest(hand_id, settings, actions)
     except SchemaError as exc:
-        raise SettingsError(f'{where}.actions."{MESSAGES}": {exc.detail}') from None
+        raise SettingsError(f"{where}.actions: {exc.detail}") from None
     except Refused:
         raise SettingsError(f"{where}: what is declared has no canonical JSON form") from None
     for use in manifest.secrets:
@@ -123,12 +127,17 @@ def manifest_of(hand_id: str, settings: HandSettings) -> Manifest:
     return manifest
 
 
-def _word(where: str, declared: ActionSettings | None) -> ActionSettings:
-    """The operator's word on the action; what is not said is as :data:`_DEFAULTS` has it."""
+def _word(where: str, name: str, declared: ActionSettings | None) -> ActionSettings:
+    """The operator's word on an action; what is not said is as :data:`_DEFAULTS` has it."""
+    defaults = dict(_DEFAULTS)
+    if name != MESSAGES:
+        kind = ROUTES[name].side_effects
+        idempotent = kind is SideEffects.NONE and name != "batches.create"
+        defaults |= {"description": ROUTES[name].description, "side_effects": kind, "idempotent": idempotent}
     if declared is None:
-        return ActionSettings(**_DEFAULTS)
+        return ActionSettings(**defaults)
     said = declared.model_fields_set
-    for name in ("args_schema", "result_schema", "method", "path"):
-        if name in said:
-            raise SettingsError(f'{where}.actions."{MESSAGES}".{name}: the Messages API says that')
-    return declared.model_copy(update={name: value for name, value in _DEFAULTS.items() if name not in said})
+    for member in ("args_schema", "result_schema", "method", "path"):
+        if member in said:
+            raise SettingsError(f'{where}.actions."{name}".{member}: the Messages API says that')
+    return declared.model_copy(update={member: value for member, value in defaults.items() if member not in said})

@@ -15,14 +15,15 @@ _HARMLESS: Final = ("bash_", "text_editor_", "memory_", "computer_", "tool_searc
 
 def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
     """What policies see of a request as ``analysis``: ``{model, max_tokens, tools, server_tools, mcp_servers,
-    url_sources, fields}``; ``tools`` has the names of tools that the client runs, ``fields`` the members of the body.
+    url_sources, betas, fields}``; ``tools`` has the names of tools that the client runs, ``fields`` the members of the
+    body.
 
     Raises:
         Refused: ``schema.analysis``: the request asks for something by the provider that the operator has not listed.
     """
     names: list[str] = []
     server: list[str] = []
-    for number, tool in enumerate(args.get("tools", ())):
+    for number, tool in enumerate(args.get("tools") or ()):
         kind = tool.get("type", "custom")
         if kind == "custom" or (isinstance(kind, str) and kind.startswith(_HARMLESS)):
             names.append(str(tool.get("name", "")))
@@ -31,7 +32,7 @@ def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
         else:
             raise _refused("tool that the provider runs", "server_tools", "tools", number)
     servers: list[str] = []
-    for number, one in enumerate(args.get("mcp_servers", ())):
+    for number, one in enumerate(args.get("mcp_servers") or ()):
         url = one.get("url")
         if url not in allowed.mcp_servers:
             raise _refused("MCP server that the provider calls", "mcp_servers", "mcp_servers", number)
@@ -45,13 +46,27 @@ def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
             raise _refused("URL that is no text", "url_sources", *place)
     return {
         "model": args["model"],
-        "max_tokens": args["max_tokens"],
+        "max_tokens": args.get("max_tokens"),
         "tools": sorted(set(names)),
         "server_tools": sorted(set(server)),
         "mcp_servers": sorted(set(servers)),
         "url_sources": fetched,
+        "betas": list(args.get("betas", ())),
         "fields": sorted(args),
     }
+
+
+def params(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request in one of a batch. Raises ``schema.analysis`` where there is none."""
+    found = one.get("params")
+    sound = isinstance(found, Mapping) and isinstance(found.get("model"), str)
+    if (
+        not isinstance(found, Mapping)
+        or not sound
+        or not all(isinstance(value, Mapping) for name in ("tools", "mcp_servers") for value in found.get(name) or ())
+    ):
+        raise Refused(Reason.SCHEMA_ANALYSIS, "no request", pointer="/requests", problem="no_request")
+    return found
 
 
 def _urls(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -4,9 +4,12 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import (
+    client_calls,
+    client_steps,
     connections,
     defences,
     letters,
+    managed_agents,
     offers,
     people,
     postings,
@@ -16,6 +19,7 @@ from migrations import (
     secrets,
     signing,
     trust,
+    undelivered,
     witnesses,
 )
 
@@ -308,8 +312,24 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (people, privacy, postings, witnesses, offers, letters, runs, retention, secrets, connections, signing):
+    for part in (
+        people,
+        privacy,
+        postings,
+        witnesses,
+        offers,
+        letters,
+        runs,
+        retention,
+        secrets,
+        connections,
+        signing,
+        undelivered,
+    ):
         part.create()
+    client_steps.create()
+    client_calls.create()
+    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
@@ -389,6 +409,8 @@ def upgrade() -> None:
     )
     named = sa.text("receipt_id IS NOT NULL")
     op.create_index("ix_steps_receipt_id", "steps", ["receipt_id"], sqlite_where=named, postgresql_where=named)
+    released = sa.text("status = 'released'")
+    op.create_index("ix_steps_released", "steps", ["step_id"], sqlite_where=released, postgresql_where=released)
 
     dialect = op.get_bind().dialect.name
     for statement in defences.postgresql() if dialect == "postgresql" else defences.sqlite():

@@ -33,7 +33,7 @@ class Cut(Enum):
     """What a connection can do instead of going on."""
 
     BREAK = "break"
-    """It is reset here."""
+    """It ends here, and what was sent before arrives; the body lacks its end."""
     HANG = "hang"
     """Nothing more comes, until the client leaves."""
 

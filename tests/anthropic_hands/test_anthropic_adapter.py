@@ -284,6 +284,7 @@ def test_what_is_listed_is_shown_to_policies() -> None:
         "server_tools": ["web_search_20260318"],
         "mcp_servers": ["https://mcp.example"],
         "url_sources": 1,
+        "betas": [],
         "fields": ["max_tokens", "mcp_servers", "messages", "model", "of_tomorrow", "system", "tools"],
     }
 

@@ -158,3 +158,21 @@ def test_the_reference_servers_of_npm_become_hands(tmp_path: Path, jail: None) -
     assert str(hands["files"].actions["write_file"].args["/path"]) == "path"
     assert str(hands["memory"].actions["delete_entities"].side_effects) == "irreversible"
     assert "echo" in hands["every"].actions
+
+
+def test_the_tools_of_a_client_are_printed_as_a_hand() -> None:
+    done = CliRunner().invoke(app, ["hands", "import", "--client", "claude-code"])
+    assert done.exit_code == 0, done.output
+    hand = tomllib.loads(done.stdout)["hands"]["claude-code"]
+    assert (hand["adapter"], hand["actions"]["Bash"]["side_effects"]) == ("client", "external")
+    assert hand["actions"]["Read"]["args"] == {"/file_path": "path"}
+    shown = CliRunner().invoke(app, ["hands", "import", "--client", "claude-code", "--json"])
+    [document] = json.loads(shown.stdout)["hands"]
+    assert document["declaration"] == hand
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["x.json", "--client", "claude-code"], ["--client", "other"], ["--client", "claude-code", "--ask"]]
+)
+def test_a_file_or_a_client_and_not_both(words: list[str]) -> None:
+    assert CliRunner().invoke(app, ["hands", "import", *words]).exit_code == 2

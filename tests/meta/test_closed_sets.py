@@ -109,25 +109,10 @@ def test_an_entry_type_that_auditors_are_told_to_expect_is_written_somewhere(ent
     assert ("EntryType", entry_type.name) in NAMES
 
 
-@pytest.mark.parametrize("entry_type", sorted(UNWRITTEN - {EntryType.STEP_RELEASED}))
+@pytest.mark.parametrize("entry_type", sorted(UNWRITTEN))
 def test_an_entry_type_that_is_said_not_to_be_written_is_not(entry_type: EntryType) -> None:
     assert ("EntryType", entry_type.name) not in NAMES
     assert f"| `{entry_type}` | {LABELS[entry_type]} (*not written yet*) |" in text(ROOT / "docs" / "entries.md")
-
-
-def test_no_step_is_released_yet_though_the_record_knows_how_to_say_so() -> None:
-    released = [
-        node
-        for path in python_files(*CODE)
-        for node in ast.walk(syntax(path))
-        if isinstance(node, ast.Call | ast.Assign) and "StepStatus.RELEASED" in _operands(node)
-    ]
-    assert released == []
-    assert EntryType.STEP_RELEASED in UNWRITTEN
-
-
-def _operands(node: ast.Call | ast.Assign) -> list[str]:
-    return [ast.unparse(operand) for operand in (node.args if isinstance(node, ast.Call) else [node.value])]
 
 
 @pytest.mark.parametrize(

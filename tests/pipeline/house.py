@@ -23,10 +23,14 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.cached_results import CachedResults
 from gateway.calls import HandCall, HandResult
+from gateway.client_steps.collecting import Collecting
+from gateway.client_steps.reports import ClientReports
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
+from gateway.ingress.client_calls import ISSUER as CLIENT_CALLS
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring import stores as key_stores
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
@@ -292,6 +296,8 @@ class House:
     claims: Claims
     results: Results
     offer_upkeep: OfferUpkeep
+    client_reports: ClientReports
+    client_calls: ClientCalls
 
     async def submit(
         self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
@@ -340,7 +346,9 @@ async def open_house(
     await asyncio.to_thread(migrations.upgrade, engine)
     log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
-    directory = SimulatedDirectory([brain.registration(), keyset.issuer(RETRIES, "default")])
+    directory = SimulatedDirectory(
+        [brain.registration(), keyset.issuer(RETRIES, "default"), keyset.issuer(CLIENT_CALLS, "default")]
+    )
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
         engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
@@ -396,6 +404,8 @@ async def open_house(
         Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), None)),
         Results(pipeline, locks),
         OfferUpkeep(pipeline, locks),
+        ClientReports(pipeline, locks),
+        ClientCalls(pipeline, Collecting(pipeline)),
     )
     pipeline.offered = house.claims.ring
     if start:

@@ -35,8 +35,11 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     RESULT: {"structured": {"x": 1}},
+    "/v1/calls": {"context_id": "c", "calls": [{"hand": "git", "action": "status", "args": {}}]},
+    "/v1/plans/{plan_id}/steps/{step_id}/report": {"content": [{"type": "text", "text": "done"}]},
     "/v1/plans/{plan_id}/steps/{step_id}/retry": {"why": "it was down", "not_executed": True},
     "/v1/plans/{plan_id}/steps/{step_id}/discard": {"why": "booked by hand"},
+    "/v1/managed-agents/{connector}/sessions": {"session_id": "sesn_1"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
     "/v1/proposals/{proposal_id}/sign": {"document_sha256": "0" * 64},
@@ -54,6 +57,9 @@ PARAMETERS = {
     "link_id": "l1",
     "purpose": "step",
     "hand_id": "git",
+    "connector": "cloud",
+    "session_id": "sesn_1",
+    "agent_id": "agent_1",
     "secret_name": "token",
     "connection_id": "hub",
     "proposal_id": PROPOSAL_ID,
@@ -71,7 +77,9 @@ HEADERS = {TOKEN_PATH: {"dpop": "p"}, RESULT: {"authorization": "DPoP t", "dpop"
 """What a route takes beside, or instead of, an API key."""
 QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 """Parameters that a route cannot do without."""
-PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}"}]
+HOOK = "/v1/hooks/claude-code"
+"""Refuses in words of its own (tests/web/test_hooks.py)."""
+PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}", HOOK}]
 
 
 def called(endpoint: Endpoint) -> str:

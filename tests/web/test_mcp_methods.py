@@ -19,7 +19,8 @@ from mcp.types import (
 
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.ingress.mcp.methods import LEFT_OUT, LISTS_AT_ONCE, REFUSED
+from gateway.ingress.mcp.failures import REFUSED
+from gateway.ingress.mcp.methods import LEFT_OUT, LISTS_AT_ONCE
 from gateway.ingress.mcp.uris import inward, outward
 from gateway.manifest import ActionManifest, Manifest
 from gateway.mcp_methods import CODE_FACT, PROMPTS, TEMPLATES, McpMethod

@@ -7,6 +7,7 @@ generators over a blocking and over an asynchronous connection.
 
 from handrail.operations import (
     approvals,
+    calls,
     connections,
     dead_letters,
     freezes,
@@ -14,6 +15,7 @@ from handrail.operations import (
     hands,
     issuers,
     keys,
+    managed_agents,
     plans,
     policy,
     principals,
@@ -24,6 +26,7 @@ from handrail.operations import (
 
 __all__ = [
     "approvals",
+    "calls",
     "connections",
     "dead_letters",
     "freezes",
@@ -31,6 +34,7 @@ __all__ = [
     "hands",
     "issuers",
     "keys",
+    "managed_agents",
     "plans",
     "policy",
     "principals",

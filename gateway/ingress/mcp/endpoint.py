@@ -24,10 +24,16 @@ from gateway.canonical import parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
+from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
+from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.reissues import Reissues
+from gateway.ingress.mcp.replays import RETRY_MILLISECONDS, Replays
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.subscriptions import Subscriptions
+from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
@@ -56,6 +62,10 @@ class McpIngress:
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
+        self._reissues = Reissues(self._calls, gateway.undelivered)
+        self._talks = Talks(self._calls, self._reissues)
+        self._subscriptions = Subscriptions(self)
+        self._replays = Replays(replayed=self._reissues.replayed)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -71,21 +81,31 @@ class McpIngress:
             on_list_prompts=self._methods.list_prompts,
             on_get_prompt=self._methods.get_prompt,
             on_completion=self._methods.complete,
+            on_subscribe_resource=self._subscriptions.subscribe,
+            on_unsubscribe_resource=self._subscriptions.unsubscribe,
+            on_subscriptions_listen=self._subscriptions.listen,
         )
+        # Not by the SDK's keyword, which warns of what the newer revision has dropped.
+        server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         manager = StreamableHTTPSessionManager(
             server,
             security_settings=transport_security(self._gateway.settings),
             session_idle_timeout=SESSION_IDLE_SECONDS,
             max_request_body_size=self._gateway.settings.server.body_max_bytes,
             max_sessions=SESSIONS_MAX,
+            event_store=self._replays,
+            retry_interval=RETRY_MILLISECONDS,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
+        self._reissues.open()
         async with manager.run():
             self._manager = manager
             try:
                 yield
             finally:
                 self._manager = None
+                self._reissues.stop()
+        await self._reissues.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry, behind authentication.
@@ -98,7 +118,7 @@ class McpIngress:
         manifests = self.manifests(principal, hand)
         if hand is not None and not manifests:
             raise Absent("hand", hand)
-        declare(offered(manifests))
+        declare(offered(manifests), logs=self.logs(principal, hand))
         manager = self._manager
         if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
@@ -111,7 +131,15 @@ class McpIngress:
                 await parse_error(refusal.reason)(scope, receive, send)
                 return
             receive = replayed(body, receive)
-        await self._serve(manager.handle_request, principal, {**scope, "user": user_of(principal, hand)}, receive, send)
+        exchange = Exchange()
+        exchange.enter()
+        scope = {**scope, "user": user_of(principal, hand), SCOPE_KEY: exchange}
+        try:
+            await self._serve(
+                manager.handle_request, principal, scope, exchange.receiving(receive), exchange.sending(send)
+            )
+        finally:
+            self._reissues.over(exchange)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.
@@ -125,6 +153,7 @@ class McpIngress:
             return
         owner, hand = (principal.tenant, principal.id), hand_of(scope)
         session_id = headers.get(SESSION_HEADER)
+        place = self._replays.enter(session_id)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
@@ -135,11 +164,14 @@ class McpIngress:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if session_id is not None:
-                    if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner, hand)
+                    over = status == 404 or (scope["method"] == "DELETE" and status == 200)
+                    if over and self._sessions.ended(session_id, owner, hand):
+                        self._replays.ended(session_id)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
+                    self._replays.opened(place, session_id)
                     for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
+                        self._replays.ended(surplus)
                         await app(deletion(scope, surplus, user_of(principal, whose)), nothing, unheard)
             await send(message)
 
@@ -164,7 +196,7 @@ class McpIngress:
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         with guarded("tools/call"):
             caller = self.caller(ctx)
             entry = self._offered(ctx).get(params.name)
@@ -173,10 +205,14 @@ class McpIngress:
                 raise MCPError(types.INVALID_PARAMS, "Unknown tool")
             context = context_id(ctx, caller)
             try:
-                view = await self.submit(caller, entry.hand, entry.action, params.arguments or {}, context)
+                target = Target(caller, entry.hand, entry.action, params.arguments or {})
+                view = await self._talks.call(ctx, target, context, params)
             except HandrailError as error:
                 _log.info("call refused", code=str(error.reason), detail=error.detail)
                 return refused(error)
+            if isinstance(view, types.InputRequiredResult):
+                return view
+            require_able(ctx, view, self._manifest(caller, entry.hand))
             result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
             return self._methods.placed(ctx, entry.hand, result)
 
@@ -185,6 +221,35 @@ class McpIngress:
     ) -> dict[str, Any]:
         """See :meth:`Calls.submit`."""
         return await self._calls.submit(caller, hand, action, arguments, context_id)
+
+    async def _set_level(
+        self, ctx: ServerRequestContext[Any], params: types.SetLevelRequestParams
+    ) -> types.EmptyResult:
+        with guarded("logging/setLevel"):
+            caller = self.caller(ctx)
+            if not self.logs(caller, hand_of(scope_of(ctx))):
+                self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+                raise MCPError(types.METHOD_NOT_FOUND, "Method not found")
+            self._talks.levels.put(ctx, caller, params.level)
+            return types.EmptyResult()
+
+    def logs(self, caller: Principal, hand: str | None) -> bool:
+        """Whether the operator lets the server of some hand here send log messages."""
+        hands = self._gateway.settings.hands
+        return any(one.hand in hands and hands[one.hand].mcp.logging for one in self.manifests(caller, hand))
+
+    def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
+        return next(iter(self.manifests(caller, hand)), None)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls under way."""
+        return self._calls
+
+    @property
+    def talks(self) -> Talks:
+        """The calls whose clients can be talked to."""
+        return self._talks
 
     @property
     def public_url(self) -> str:
@@ -211,7 +276,7 @@ class McpIngress:
 
     def manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
         """What the caller may use of all hands, or of one."""
-        listed = self._gateway.hands.listed(caller)
+        listed = [manifest for manifest in self._gateway.hands.listed(caller) if not manifest.client]
         return listed if hand is None else [manifest for manifest in listed if manifest.hand == hand]
 
     def count(self, caller: Principal, reason: Reason) -> None:

@@ -3,8 +3,10 @@
 from typing import Final
 
 from gateway.web.routes import (
+    anthropic,
     approvals,
     audit,
+    calls,
     connections,
     controls,
     dead_letters,
@@ -18,6 +20,7 @@ from gateway.web.routes import (
     keys,
     links,
     log,
+    managed_agents,
     mcp,
     metrics,
     objectives,
@@ -39,7 +42,9 @@ from gateway.web.routing import Endpoint
 
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
+    *calls.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *anthropic.ENDPOINTS,
     *runs.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
@@ -52,6 +57,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *objectives.ENDPOINTS,
+    *managed_agents.ENDPOINTS,
     *secrets.ENDPOINTS,
     *connections.ENDPOINTS,
     *policy.ENDPOINTS,

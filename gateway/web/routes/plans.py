@@ -9,16 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from gateway.calls import HandResult
 from gateway.errors import Malformed
 from gateway.ingress import plans as ingress
 from gateway.model import PlanStatus, Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.authentication import authenticate
-from gateway.web.bodies import JOSE, JSON, query, require_media_type, segment
+from gateway.web.bodies import JOSE, JSON, json_body, query, require_media_type, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
-from gateway.web.schemas import PlanView, WhyView
+from gateway.web.schemas import PlanView, ReportedShown, ReportGiven, WhyView
 from gateway.web.sse import EventStream
 
 _EVENT_ID: Final = re.compile(r"[0-9]{1,15}")
@@ -68,6 +69,17 @@ async def why(request: Request, principal: Principal) -> Response:
     query(request)
     evidence = gateway_of(request.scope).evidence
     return JsonResponse(await evidence.why(segment(request, "plan_id"), segment(request, "step_id"), principal))
+
+
+async def report(request: Request, principal: Principal) -> Response:
+    """Take what a client says came of a step that it ran itself."""
+    query(request)
+    given = await json_body(request, ReportGiven)
+    result = HandResult(tuple(given.content), None, given.is_error)
+    gateway = gateway_of(request.scope)
+    plan_id, step_id = segment(request, "plan_id"), segment(request, "step_id")
+    reported = await gateway.client_reports.report(principal, plan_id, step_id, result)
+    return JsonResponse(reported.document())
 
 
 def last_event_id(request: Request) -> int:
@@ -125,6 +137,17 @@ ENDPOINTS: Final = (
         handler=follow,
         parameters=(Parameter("Last-Event-ID", "Resume after this event.", place="header"),),
         answers={200: Body("text/event-stream", description="Server-sent events.")},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/plans/{plan_id}/steps/{step_id}/report",
+        access=Permission.PLANS_SUBMIT,
+        tag="plans",
+        summary="Report what came of a released step, which the client ran itself.",
+        handler=report,
+        requests=(Body(JSON, ReportGiven),),
+        answers={200: Body(JSON, ReportedShown, "It is on record: now, or from before if it was the same.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.FREEZE_ACTIVE, Reason.SCHEMA_JSON, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
         method="GET",

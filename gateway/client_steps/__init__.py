@@ -1,0 +1,1 @@
+"""Steps that clients run themselves: what is reported of them."""
