@@ -17,6 +17,7 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    BrainSettings,
     ConnectionSettings,
     EgressLimits,
     EgressSettings,
@@ -26,6 +27,7 @@ from gateway.settings import (
     IdentitySettings,
     LoginSettings,
     MailSettings,
+    McpClientSettings,
     ModelSettings,
     OutputFileSettings,
     PaginationSettings,
@@ -121,6 +123,12 @@ LOGIN = """\
 ## [identity.NAME.login]
 
 How people log in to the pages at that issuer: see [identity](identity.md#people-log-in-to-the-pages).
+"""
+
+BRAINS = """\
+## [brains.ID]
+
+A model that runs may be put to: see [runs](runs.md#brains). `ID` is a lower-case name.
 """
 
 WEBHOOKS = """\
@@ -237,6 +245,13 @@ change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"`, `"webh
 jail of a hand may reach, and for third parties' adapters that ask for it.
 """
 
+MCP = """\
+## [hands.ID.mcp]
+
+What an MCP server may send to the client that waits for a call: see
+[what a server says while a call runs](hands.md#what-a-server-says-while-a-call-runs).
+"""
+
 SLO = """\
 ## [hands.ID.slo]
 
@@ -274,7 +289,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
+        _table(Settings, "", skip=_sections(Settings) | {"brains", "hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -299,7 +314,8 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "model", "python", "secrets", "slo", "wasm"}
+    parts += [BRAINS, _table(BrainSettings, None)]
+    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -314,6 +330,7 @@ def document() -> str:
     parts += [MAIL, _table(MailSettings, None)]
     parts += [MODEL, _table(ModelSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [MCP, _table(McpClientSettings, None)]
     parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

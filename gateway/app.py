@@ -48,6 +48,7 @@ from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.opening import open_connectors
 from gateway.model import DEFAULT_TENANT
 from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
@@ -65,6 +66,8 @@ from gateway.reasons import Reason
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.parts import Parts
+from gateway.runs.service import Runs
 from gateway.secrets.broker import Broker
 from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
@@ -84,8 +87,10 @@ from gateway.store.plans import SqlPlans
 from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
+from gateway.store.runs import SqlRuns
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
+from gateway.store.undelivered import SqlUndelivered
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
 from gateway.trust_journal import TrustJournal
@@ -99,6 +104,7 @@ from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
+from hand_adapters.service_transport import service_transport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
@@ -203,7 +209,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
-    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
+    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
+    runs = SqlRuns(engine, gateway_id, root.derive("run rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -229,6 +237,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         cached=_cached(settings, hands, log, metrics),
         objectives=_objectives(settings, metrics, clock),
         scanner=settings.results.scanner(),
+        turns=runs,
         clock=clock,
     )
     locks = PlanLocks()
@@ -278,14 +287,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         connections=connections,
         policy=policy,
         pipeline=pipeline,
+        undelivered=undelivered,
         approvals=approvals,
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
+        managed_agents=open_connectors(
+            pipeline, engine, gateway_id, root.derive, hooks.reports, secrets.broker.value, service_transport
+        ),
         client_reports=hooks.reports,
         client_calls=hooks.calls,
         known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

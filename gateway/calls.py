@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.conversations import Conversation
 from gateway.errors import Refused, Unavailable
 from gateway.messages_api.events import StreamEvent
 from gateway.model import EMPTY
@@ -128,6 +129,10 @@ class HandCall:
     search: Callable[[str], Awaitable[str]] = field(default=unsearched, repr=False, compare=False, kw_only=True)
     """What came back from outside, without the secrets that the call was given; that it held one is on record before
     this returns."""
+    conversation: Conversation | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """With the client that waits for the call, where one is here."""
+    carried: bool = field(default=False, compare=False, kw_only=True)
+    """Whether it is a question, or an answer, of another call that runs here, and reaches no tool itself."""
     relay: Relay | None = field(default=None, repr=False, compare=False, kw_only=True)
     """Whoever the answer is passed on to while it comes; ``None`` where it is given as a whole."""
     egress_hosts: tuple[str, ...] | None = None

@@ -38,6 +38,7 @@ from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.connectors import ManagedAgents
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
@@ -50,11 +51,13 @@ from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.service import Runs
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
+from gateway.store.undelivered import NAMED_SECONDS, SqlUndelivered, forget_undelivered
 from gateway.telemetry import Metrics, Tracer
 from gateway.tls import ServerTls
 from gateway.webhooks.delivery import Deliveries
@@ -101,14 +104,17 @@ class Gateway:
     connections: Connections
     policy: ReloadingEngine
     pipeline: Pipeline
+    undelivered: SqlUndelivered
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     claims: Claims
     results: Results
     client_reports: ClientReports
+    managed_agents: ManagedAgents
     client_calls: ClientCalls
     known_calls: KnownCalls
     hooks: ClaudeCodeHooks
+    runs: Runs
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals
@@ -166,9 +172,11 @@ class Gateway:
         await self.hands.start()
         await asyncio.to_thread(self.pipeline.scanner.start)
         await recover(self.pipeline, first=True)
+        self.runs.start()
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
+        self.managed_agents.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
         self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
         self._tasks.append(asyncio.create_task(self._every(GRANTS_SECONDS, self._follow_people)))
@@ -178,8 +186,10 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.managed_agents.close()
         await self.pulling.close()
         await self.deliveries.close()
+        await self.runs.close()
         await self.pipeline.close()
         await asyncio.to_thread(self.pipeline.scanner.close)
         await self.freezing.close()
@@ -199,6 +209,7 @@ class Gateway:
 
     async def finish(self) -> None:
         """Once nothing new is taken: returns when nothing that was taken is under way here any more."""
+        await self.runs.close()  # their next turns are taken elsewhere, or after the next start
         await self.pipeline.finish()
 
     def verifier_keys(self) -> list[str]:
@@ -312,7 +323,8 @@ class Gateway:
     async def _purge(self) -> None:
         now = self.clock()
         if now >= self._purge_at:
-            await self.log.append(Append((), [forget_replays(now)]))
+            longest = max(NAMED_SECONDS, 2 * self.settings.plans.approval_ttl_seconds)
+            await self.log.append(Append((), [forget_replays(now), forget_undelivered(now - longest)]))
             self._purge_at = now + PURGE_SECONDS
 
     async def _hear(self) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from gateway.cached_results import CachedResults
 from gateway.calls import Relay
+from gateway.conversations import Conversations
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
@@ -42,6 +43,7 @@ from gateway.ports import (
     PolicyEngine,
     Signer,
 )
+from gateway.ports.runs import Turns
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.stages import approval, drafts, record, verify
@@ -104,12 +106,15 @@ class Plans(ABC):
     objectives: Objectives
     scanner: Scanner = field(default_factory=Scanner)
     """Looks for personal data in results."""
+    turns: Turns | None = None
+    """Of runs, where the gateway has any."""
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
+    conversations: Conversations = field(default_factory=Conversations)
     stalled: set[str] = field(default_factory=set)
     """Plans whose record may be ahead of what was acted on."""
     overtaken: set[str] = field(default_factory=set)
@@ -125,7 +130,7 @@ class Plans(ABC):
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
         self.recorder = record.Recorder(
-            self.log, self.store, self.signer, self.contexts, self.freezes, self.offers, self.letters
+            self.log, self.store, self.signer, self.contexts, self.freezes, self.offers, self.letters, self.turns
         )
         self.caps = Caps(self.store.open_approvals)
 

@@ -9,14 +9,17 @@ from migrations import (
     connections,
     defences,
     letters,
+    managed_agents,
     offers,
     people,
     postings,
     privacy,
     retention,
+    runs,
     secrets,
     signing,
     trust,
+    undelivered,
     witnesses,
 )
 
@@ -309,10 +312,24 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
+    for part in (
+        people,
+        privacy,
+        postings,
+        witnesses,
+        offers,
+        letters,
+        runs,
+        retention,
+        secrets,
+        connections,
+        signing,
+        undelivered,
+    ):
         part.create()
     client_steps.create()
     client_calls.create()
+    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

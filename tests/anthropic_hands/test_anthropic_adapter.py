@@ -17,6 +17,7 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.anthropic import AnthropicAdapter
 from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.schemas import Checker
 from tests.anthropic_hands.endpoint import MESSAGE, Endpoint, serving
 from tests.hands.hands_support import call
 
@@ -294,3 +295,18 @@ def test_what_the_provider_may_do_is_part_of_the_pin() -> None:
         for model in ({}, {"server_tools": ["x"]}, {"mcp_servers": ["https://x"]}, {"url_sources": True})
     }
     assert len(digests) == 4
+
+
+def test_blocks_and_tools_may_have_members_that_nobody_here_knows() -> None:
+    adapter = AnthropicAdapter("claude", hand(), None)  # type: ignore[arg-type]
+    block = {"type": "of_tomorrow", "member": {"a": [1]}}
+    body = {
+        **ARGS,
+        "messages": [{"role": "user", "content": [block], "of_tomorrow": 1}],
+        "system": [block],
+        "tools": [{"name": "a", "input_schema": {"type": "object"}}],
+        "mcp_servers": [{"type": "url", "url": "https://x"}],
+    }
+    checker = Checker(adapter._manifest.actions[ACTION].args_schema)
+    assert not checker.problems(body)
+    assert checker.problems({**body, "tools": ["a"]})

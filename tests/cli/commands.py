@@ -18,7 +18,7 @@ SPECIAL = {
     "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
-    "keys carry", "hands check", "hands import", "hands openapi", "hands listing",
+    "keys carry", "hands check", "hands import", "hands openapi", "hands listing", "mcp stdio",
 }  # fmt: skip
 """Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
@@ -27,9 +27,18 @@ CASES: dict[str, list[str]] = {
     "plan show": [PLAN_ID],
     "plan receipts": [PLAN_ID, "--out", "out"],
     "why": [f"{PLAN_ID}/s1"],
+    "run": ["Look at the desk.", "--detach"],
+    "runs list": [],
+    "runs show": [f"run_{'0' * 32}"],
+    "runs cancel": [f"run_{'0' * 32}"],
     "steps list": [],
     "steps retry": [f"{PLAN_ID}/s1", "--why", "it was down", "--not-executed"],
     "steps discard": [f"{PLAN_ID}/s1", "--why", "booked by hand"],
+    "agents adopt": ["agent_1", "--connector", "cloud"],
+    "agents list": [],
+    "agents show": ["sesn_1", "--connector", "cloud"],
+    "agents follow": ["sesn_1", "--connector", "cloud"],
+    "agents release": ["sesn_1", "--connector", "cloud"],
     "approvals list": [],
     "approvals show": ["ap-1"],
     "approvals answers": ["ap-1", "--out", "answers.json"],

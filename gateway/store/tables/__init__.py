@@ -17,6 +17,7 @@ from gateway.store.tables.client_steps import client_moves
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
 from gateway.store.tables.letters import dead_letter_ends, dead_letters
+from gateway.store.tables.managed_agents import managed_sessions, managed_uses
 from gateway.store.tables.offers import offer_moves, offers
 from gateway.store.tables.people import (
     api_keys,
@@ -38,6 +39,7 @@ from gateway.store.tables.plans import (
     replays,
     steps,
 )
+from gateway.store.tables.runs import run_drivers, run_turns, runs
 
 __all__ = [
     "api_keys",
@@ -55,6 +57,8 @@ __all__ = [
     "identity_links",
     "issuer_keys",
     "issuers",
+    "managed_sessions",
+    "managed_uses",
     "metadata",
     "offer_moves",
     "offers",
@@ -69,6 +73,9 @@ __all__ = [
     "proposal_signatures",
     "proposals",
     "replays",
+    "run_drivers",
+    "run_turns",
+    "runs",
     "secrets",
     "security_keys",
     "sessions",
