@@ -26,6 +26,7 @@ from gateway.settings import (
     IdentitySettings,
     LoginSettings,
     MailSettings,
+    McpClientSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -229,6 +230,13 @@ change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"w
 hand may reach, and for third parties' adapters that ask for it.
 """
 
+MCP = """\
+## [hands.ID.mcp]
+
+What an MCP server may send to the client that waits for a call: see
+[what a server says while a call runs](hands.md#what-a-server-says-while-a-call-runs).
+"""
+
 SLO = """\
 ## [hands.ID.slo]
 
@@ -291,7 +299,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "slo", "wasm"}
+    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -305,6 +313,7 @@ def document() -> str:
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [MCP, _table(McpClientSettings, None)]
     parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

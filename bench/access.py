@@ -21,6 +21,11 @@ from gateway.store.directory_rows import NewPrincipal
 CONFIGURATION = """\
 home = "{home}"
 
+# One principal asks as much as all would.
+[limits]
+requests_per_second = 1000000
+requests_burst = 1000000
+
 [server]
 port = {port}
 

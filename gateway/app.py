@@ -84,6 +84,7 @@ from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
+from gateway.store.undelivered import SqlUndelivered
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
 from gateway.trust_journal import TrustJournal
@@ -201,7 +202,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
-    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
+    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -276,6 +278,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         connections=connections,
         policy=policy,
         pipeline=pipeline,
+        undelivered=undelivered,
         approvals=approvals,
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.conversations import Conversation
 from gateway.errors import Refused, Unavailable
 from gateway.model import EMPTY
 from gateway.reasons import Reason
@@ -100,6 +101,10 @@ class HandCall:
     search: Callable[[str], Awaitable[str]] = field(default=unsearched, repr=False, compare=False, kw_only=True)
     """What came back from outside, without the secrets that the call was given; that it held one is on record before
     this returns."""
+    conversation: Conversation | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """With the client that waits for the call, where one is here."""
+    carried: bool = field(default=False, compare=False, kw_only=True)
+    """Whether it is a question, or an answer, of another call that runs here, and reaches no tool itself."""
     egress_hosts: tuple[str, ...] | None = None
     """The hosts that the decision lets the call reach, of those that the manifest names; ``None`` is all of these."""
     record: Callable[[str, Mapping[str, str | int], bytes], Awaitable[None]] = field(

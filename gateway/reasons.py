@@ -127,6 +127,7 @@ class Reason(StrEnum):
     HAND_PROTOCOL = "hand.protocol"
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
+    HAND_CANCELLED = "hand.cancelled"
     HAND_CIRCUIT_OPEN = "hand.circuit_open"
     HAND_BUSY = "hand.busy"
     SECRET_MISSING = "secret.missing"
@@ -258,6 +259,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.HAND_CANCELLED: "The client took its call back.",
     Reason.HAND_CIRCUIT_OPEN: "The hand failed again and again, so it is left alone for a while; nothing was sent.",
     Reason.HAND_BUSY: "As many calls of the hand run and wait, or were sent lately, as may be; nothing was sent.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
@@ -298,6 +300,7 @@ class Conflict(StrEnum):
     DIGEST_OTHER = "hand.digest"
     KEY_TOO_NEW = "key.too_new"
     SPARE_KEYS = "key.spares"
+    KEY_UNUSED = "key.unused"
     DECIDES = "policy.decides"
     CANARY_OTHER = "canary.other"
     CANARY_RUNS = "canary.runs"
@@ -344,6 +347,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",
     Conflict.KEY_TOO_NEW: "The next key is not known everywhere yet.",
+    Conflict.KEY_UNUSED: "This gateway uses no keys of the purpose.",
     Conflict.SPARE_KEYS: "As many next keys of the purpose wait as may.",
     Conflict.DECIDES: "This bundle decides already.",
     Conflict.CANARY_OTHER: "A canary of another bundle is in force.",

@@ -54,6 +54,7 @@ from gateway.settings import Settings
 from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
+from gateway.store.undelivered import NAMED_SECONDS, SqlUndelivered, forget_undelivered
 from gateway.telemetry import Metrics, Tracer
 from gateway.tls import ServerTls
 from gateway.webhooks.delivery import Deliveries
@@ -100,6 +101,7 @@ class Gateway:
     connections: Connections
     policy: ReloadingEngine
     pipeline: Pipeline
+    undelivered: SqlUndelivered
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     claims: Claims
@@ -310,7 +312,8 @@ class Gateway:
     async def _purge(self) -> None:
         now = self.clock()
         if now >= self._purge_at:
-            await self.log.append(Append((), [forget_replays(now)]))
+            longest = max(NAMED_SECONDS, 2 * self.settings.plans.approval_ttl_seconds)
+            await self.log.append(Append((), [forget_replays(now), forget_undelivered(now - longest)]))
             self._purge_at = now + PURGE_SECONDS
 
     async def _hear(self) -> None:

@@ -64,6 +64,25 @@ class Metrics:
         self.cached_bytes = Gauge(
             "handrail_cached_results_bytes", "What kept answers are counted for.", registry=self.registry
         )
+        self.http_limited = Counter(
+            "handrail_http_limited",
+            "Requests refused with 429 for a rate or for too many at once, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
+        self.http_connections_refused = Counter(
+            "handrail_http_connections_refused",
+            "Connections that got no service, by why: too many in all, or of one address.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_hung_up = Counter(
+            "handrail_http_hung_up",
+            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
+            ["why"],
+            registry=self.registry,
+        )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.egress = Counter(

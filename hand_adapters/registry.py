@@ -16,6 +16,7 @@ from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
+from gateway.mcp_methods import is_question
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
@@ -213,6 +214,10 @@ class Registry:
         """
         call.progress.attempts = 0
         _, _, manifest = self._required(call)
+        if is_question(manifest.adapter, call.action):
+            # It waits for no turn: the call that it belongs to has one.
+            call.progress.attempts = 1
+            return await self._once(call)
         idempotent = manifest.actions[call.action].idempotent
         return await self.guards[call.hand].run(call, self._once, idempotent=idempotent)
 

@@ -211,9 +211,11 @@ class Keyset:
         """The next key signs from now on; the former goes on being published until nothing of it is under way.
 
         Raises:
-            KeyRefused: ``request.conflict`` with ``retry_after_seconds`` while the next key is not known everywhere.
+            KeyRefused: ``request.conflict`` with ``retry_after_seconds`` while the next key is not known everywhere;
+                where this gateway uses no keys of the purpose.
             KeyUnavailable: the store cannot be used.
         """
+        self._check_used(purpose)
         at = self._clock() if now is None else now
         with self._changing, self._store.lock():
             changed = self._rotate(self._load(), purpose, at)
@@ -224,11 +226,11 @@ class Keyset:
         """Make a further next key: published from now on, and used after those that are older.
 
         Raises:
-            KeyRefused: ``request.conflict`` where :data:`NEXT_MAX` wait already.
-            KeyUnavailable: the store cannot be used, or this gateway uses no keys of the purpose.
+            KeyRefused: ``request.conflict`` where :data:`NEXT_MAX` wait already, or this gateway uses no keys of the
+                purpose.
+            KeyUnavailable: the store cannot be used.
         """
-        if purpose not in self._purposes:
-            raise KeyUnavailable(f"this gateway uses no {purpose} keys")
+        self._check_used(purpose)
         at = self._clock() if now is None else now
         with self._changing, self._store.lock():
             if len(rotation.of(self._load(), purpose, KeyState.NEXT)) >= NEXT_MAX:
@@ -302,6 +304,11 @@ class Keyset:
         return bool(
             rotation.settle(records, now, self._lifetimes) or rotation.due(records, self._longest, now, self._lifetimes)
         )
+
+    def _check_used(self, purpose: Purpose) -> None:
+        if purpose not in self._purposes:
+            detail = f"this gateway uses no {purpose} keys"
+            raise KeyRefused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.KEY_UNUSED))
 
     def _rotate(self, records: Records, purpose: Purpose, now: float) -> Records:
         changes = rotation.rotate(records, purpose, now, self._lifetimes)

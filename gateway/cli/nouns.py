@@ -26,6 +26,7 @@ NOUNS: Final = {
     "secrets": "Keep the secrets that hands and connections name; nothing shows their values.",
     "connections": "See, connect and take back services at which tools act as you.",
     "hands": "List hands, pin and check them, and declare hands from files of others.",
+    "mcp": "Serve clients of MCP that speak stdio.",
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",
     "config": "Print and check the configuration.",

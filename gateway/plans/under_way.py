@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from gateway.cached_results import CachedResults
+from gateway.conversations import Conversations
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
@@ -107,6 +108,7 @@ class Plans(ABC):
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
+    conversations: Conversations = field(default_factory=Conversations)
     stalled: set[str] = field(default_factory=set)
     """Plans whose record may be ahead of what was acted on."""
     overtaken: set[str] = field(default_factory=set)

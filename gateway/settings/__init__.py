@@ -24,6 +24,7 @@ from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, Transi
 from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
+from gateway.settings.mcp_clients import McpClientSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
@@ -77,6 +78,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "MailSettings",
+    "McpClientSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",

@@ -14,6 +14,7 @@ from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Ten
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.mail import MailSettings
+from gateway.settings.mcp_clients import McpClientSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.results import ActionResultSettings
@@ -231,6 +232,9 @@ class HandSettings(Section):
         description="mcp: file with what the server at url offers, as `handrail hands listing` writes it. Needed where "
         "the hand has secrets: the server is sent none before the pin.",
     )
+    mcp: McpClientSettings = Field(
+        McpClientSettings(), description="mcp: what the server may send to clients while a call runs; see below."
+    )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
     jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
     env: dict[VariableName, str] = Field(
@@ -317,8 +321,8 @@ class HandSettings(Section):
                 secrets=self.secrets,
                 jailed={"binds": self.binds, "env": self.env, "egress": self.egress},
             )
-        elif self.url is not None or self.listing is not None:
-            raise ValueError(f"adapter = {self.adapter!r} takes neither url nor listing")
+        elif self.url is not None or self.listing is not None or "mcp" in self.model_fields_set:
+            raise ValueError(f"adapter = {self.adapter!r} takes no url, listing or mcp")
         if self.adapter == "http":
             self._http_needs()
         elif self.openapi is not None or self.operations:

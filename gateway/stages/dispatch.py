@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 
 from gateway.calls import HandCall, Progress
+from gateway.conversations import Conversations
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
 from gateway.manifest import Oversize
@@ -21,9 +22,12 @@ from gateway.state import PlanState, StepState
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts) -> None:
+async def dispatch(
+    plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts, conversations: Conversations
+) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
-    where a freeze came after the record of its intent, and surely before the hand acted. Sets ``attempts``.
+    where a freeze came after the record of its intent, or its client took it back, and surely before the hand acted.
+    Sets ``attempts``.
     """
     if state.manifest is None or state.args is None or state.decision is None:
         raise RuntimeError("only a decided step is dispatched")
@@ -51,6 +55,8 @@ async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Att
         prove=partial(attempts.credentials.prove, state.credential),
         renew=partial(attempts.renew, plan, state),
         progress=progress,
+        conversation=conversations.of(plan.plan.plan_id),
+        carried=conversations.carries(plan.plan.plan_id),
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):
@@ -71,6 +77,8 @@ async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Att
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
         status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED
         if error.reason is Reason.FREEZE_ACTIVE and progress.unsent:
+            status = StepStatus.CANCELLED
+        if error.reason is Reason.HAND_CANCELLED and failure is HandFailure.NOT_EXECUTED:
             status = StepStatus.CANCELLED
         state.fail(status, error.reason, **error.facts)
     except Exception:  # noqa: BLE001

@@ -39,6 +39,7 @@ from gateway.store.tables import (
     security_keys,
     sessions,
 )
+from gateway.store.tables.undelivered import undelivered
 from gateway.times import format_time
 
 RECORDS: Final = ("@directory",)
@@ -48,7 +49,7 @@ ACTS: Final = ("@approvals", "@proposals")
 
 _HIDDEN: Final = frozenset(
     {
-        *("mac", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"),
+        *("mac", "call_key", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"),
         *("credential_sha256", "manifest", "sealed"),
     }
 )
@@ -64,6 +65,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "approvals": (approvals, ("principal", "caller")),
     "proposals": (proposals, ("proposed_by", "decided_by", "ended_by")),
     "offers": (offers, ("claimant",)),
+    "undelivered": (undelivered, ("principal",)),
     "dead_letters": (dead_letters, ("principal",)),
     "dead_letter_ends": (dead_letter_ends, ("settled_by",)),
     "hand_pins": (hand_pins, ("pinned_by",)),

@@ -36,6 +36,7 @@ from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, plans, steps
 from gateway.store.tables.offers import offers
+from gateway.store.undelivered import SqlUndelivered
 
 _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 
@@ -43,7 +44,14 @@ _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 class SqlPlans:
     """``ports.PlanStore`` over SQLAlchemy Core."""
 
-    def __init__(self, engine: Engine, owner: str, mac_key: bytes, outbox: SqlOutbox) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        owner: str,
+        mac_key: bytes,
+        outbox: SqlOutbox,
+        undelivered: SqlUndelivered | None = None,
+    ) -> None:
         """Use ``engine`` for reads.
 
         Args:
@@ -51,12 +59,14 @@ class SqlPlans:
             mac_key: 32 bytes from outside the database. Whoever can write there and has no key cannot turn a step that
                 was denied, or waits, into one that runs.
             outbox: tells whoever listens of approval requests.
+            undelivered: keeps which calls of the MCP ingress were not answered.
         """
         self._engine = engine
         self._owner = owner
         self._mac_key = mac_key
         self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
         self._outbox = outbox
+        self._undelivered = undelivered
         self._contexts = ContextBindings()
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -66,7 +76,8 @@ class SqlPlans:
         the = plan.plan
         row = {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5}
         replay, context = Guard(writes.INSERT_REPLAY, row, writes.replayed), self._contexts.guard(plan)
-        return [replay] if context is None else [replay, context]
+        awaited = [] if self._undelivered is None else self._undelivered.guards(plan)
+        return [replay, *([] if context is None else [context]), *awaited]
 
     def bound(self, plan: PlanState) -> None:
         """See ``ports.PlanStore``."""

@@ -9,8 +9,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from prometheus_client import Counter as Counted
-
 from gateway.errors import HandrailError, Unavailable
 from gateway.model import Principal
 from gateway.rates import KEYS_MAX
@@ -33,14 +31,9 @@ class Admission:
         self._concurrent_max = limits.requests_max_concurrent
         self._unanswered: Counter[str] = Counter()
         self._held: OrderedDict[int, None] = OrderedDict()
-        refusals = Counted(
-            "handrail_http_limited",
-            "Requests refused with 429 for a rate or for too many at once, by reason.",
-            ("reason",),
-            registry=metrics.registry,
-        )
         self._refusals = {
-            reason: refusals.labels(str(reason)) for reason in (Reason.LIMIT_REQUESTS, Reason.LIMIT_ANONYMOUS)
+            reason: metrics.http_limited.labels(str(reason))
+            for reason in (Reason.LIMIT_REQUESTS, Reason.LIMIT_ANONYMOUS)
         }
 
     def enter(self, principal: Principal) -> None:

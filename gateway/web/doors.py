@@ -8,9 +8,6 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Final
 
-from prometheus_client import Counter as Counted
-from prometheus_client import Gauge
-
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
 from gateway.settings import LimitSettings
@@ -60,20 +57,9 @@ class Doors:
         self._proxies = tuple(ip_network(network) for network in trusted_proxies)
         self._of: Counter[str] = Counter()
         self.open = 0
-        gauge = Gauge("handrail_http_connections", "Connections open now.", registry=metrics.registry)
-        gauge.set_function(lambda: self.open)
-        self._refused = Counted(
-            "handrail_http_connections_refused",
-            "Connections that got no service, by why: too many in all, or of one address.",
-            ("reason",),
-            registry=metrics.registry,
-        )
-        self._hung_up = Counted(
-            "handrail_http_hung_up",
-            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
-            ("why",),
-            registry=metrics.registry,
-        )
+        metrics.http_connections.set_function(lambda: self.open)
+        self._refused = metrics.http_connections_refused
+        self._hung_up = metrics.http_hung_up
 
     def enter(self, host: str | None) -> Place:
         """Count a connection; :meth:`leave` follows, whatever came of it."""

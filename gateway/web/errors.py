@@ -126,6 +126,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.HAND_PROTOCOL: (502, "Hand unreadable"),
     Reason.HAND_RESULT_TOO_LARGE: (502, "Result too large"),
     Reason.HAND_LOST_REPLY: (502, "Reply lost"),
+    Reason.HAND_CANCELLED: (409, "Cancelled"),
     Reason.HAND_CIRCUIT_OPEN: (503, "Hand left alone"),
     Reason.HAND_BUSY: (503, "Hand busy"),
     Reason.SECRET_MISSING: (502, "Secret missing"),

@@ -122,6 +122,12 @@ def _operation(endpoint: Endpoint, references: dict[Any, Any]) -> dict[str, Any]
             **{str(status): _answer(body, references) for status, body in endpoint.refusals.items()},
         },
     }
+    for status, body in endpoint.besides.items():
+        shown, known = _answer(body, references), operation["responses"].get(str(status), {"description": ""})
+        operation["responses"][str(status)] = {
+            "description": ". ".join(filter(None, (known["description"], shown["description"]))),
+            "content": {**known.get("content", {}), **shown.get("content", {})},
+        }
     if access is Access.OPEN:
         operation["security"] = []
     elif isinstance(access, Permission):
@@ -142,16 +148,21 @@ def _operation_id(endpoint: Endpoint) -> str:
 def _media(body: Body, references: dict[Any, Any], mode: str) -> dict[str, Any]:
     if body.model is not None:
         return {"schema": references[(body.model, mode)]}
-    schema: dict[str, Any] = {} if body.media_type == JSON else {"type": "string"}
+    schema = _unmodelled(body.media_type)
     if body.description:
         schema["description"] = body.description
     return {"schema": schema}
 
 
+def _unmodelled(media_type: str) -> dict[str, Any]:
+    """Of events OpenAPI 3.1 has no form: to some a stream is text, to others what is in it."""
+    return {} if media_type in {JSON, "text/event-stream"} else {"type": "string"}
+
+
 def _answer(body: Body, references: dict[Any, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": body.description or "Done."}
     if body.media_type:
-        others = {other: {"schema": {"type": "string"}} for other in body.others}
+        others = {other: {"schema": _unmodelled(other)} for other in body.others}
         answer["content"] = {body.media_type: _media(body, references, "serialization"), **others}
     return answer
 

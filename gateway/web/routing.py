@@ -86,6 +86,7 @@ class Endpoint:
         answers: status -> representation of the good answers.
         problems: reasons beyond those that every route may give.
         refusals: status -> representation of refusals that are no problem documents.
+        besides: status -> representation of refusals that come beside problem documents.
     """
 
     method: str
@@ -100,6 +101,7 @@ class Endpoint:
     parameters: Sequence[Parameter] = ()
     problems: Sequence[Reason] = ()
     refusals: Mapping[int, Body] = field(default_factory=dict)
+    besides: Mapping[int, Body] = field(default_factory=dict)
 
 
 class JsonResponse(Response):

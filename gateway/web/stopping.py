@@ -36,7 +36,7 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, gateway: Stops) -> None:
         super().__init__(config)
         # Where the SDK of MCP answers by a stream, this library would end it half a second after the first signal.
-        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
         self._gateway = gateway
         self._forced = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest, SideEffects
+from gateway.mcp_methods import McpMethod, is_question
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, JailSettings, SettingsError
@@ -178,6 +179,8 @@ def _leave_out(trial: Trial, name: str, tried: Tried) -> None:
         tried.left_out = "the client runs it: there is nothing here to call"
     elif trial.manifest.remote:
         tried.left_out = "a remote hand is not called: it comes for its steps itself"
+    elif is_question(trial.manifest.adapter, name) or name == McpMethod.RESOURCES_SUBSCRIBE:
+        tried.left_out = "it needs a client that waits"
     elif not tried.changes_nothing and name not in trial.options.allow_effects:
         worst = tried.word.side_effects if tried.word.side_effects is not SideEffects.NONE else "others in its manifest"
         tried.left_out = f"side_effects: {worst}; it is called where --allow-effects names it"

@@ -7,13 +7,16 @@ from mcp import Client
 
 from gateway.calls import HandCall, HandResult
 from gateway.manifest import Manifest
+from gateway.mcp_methods import QUESTIONS
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import jailed
 from hand_adapters.egress import EgressGate, gate
 from hand_adapters.jail import Jail, JailSpec
-from hand_adapters.mcp import listing
+from hand_adapters.mcp import carried, listing, rounds
 from hand_adapters.mcp.pipes import PipeChannel
+from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.session import Session
+from hand_adapters.mcp.talk import Declared, Talk, joined, parted
 from hand_adapters.warm import WarmProcesses
 
 
@@ -26,6 +29,7 @@ class McpAdapter:
         self.id = hand_id
         self.notes: tuple[str, ...] = ()
         self._settings = settings
+        self._declared = Declared.of(settings)
         self._jail = jail
         self._sessions = WarmProcesses(self._session, settings.jail_profile)
 
@@ -61,20 +65,35 @@ class McpAdapter:
                 error); ``hand.timeout``, ``hand.crashed``, ``hand.protocol``, ``hand.result_too_large`` (unknown, and
                 the process is gone).
         """
+        if call.action in QUESTIONS:
+            return carried.run(call)
         profile = call.jail_profile or self._settings.jail_profile
-        return await self._sessions.of((call.tenant, call.principal_id, profile)).call(call)
+        key = (call.tenant, call.principal_id, joined(profile, self._declared.answers(call)))
+
+        async def once(call: HandCall, again: Round | None) -> HandResult | Asked:
+            return await self._sessions.of(key).call(call, again)
+
+        return await rounds.run(call, self._declared, once)
 
     async def close(self) -> None:
         """Kill every process of this hand and wait until they are gone."""
         await self._sessions.close()
 
-    def _session(self, profile: str) -> Session:
+    def _session(self, purpose: str) -> Session:
+        profile, answers = parted(purpose)
         way_out = gate(self.id, self._settings)
 
         async def start() -> PipeChannel:
             return PipeChannel(await self._jail.start(self._spec(profile, way_out)))
 
-        return Session(start, self._describe, self._settings.idle_seconds, way_out, declared=self._settings.actions)
+        return Session(
+            start,
+            self._describe,
+            self._settings.idle_seconds,
+            way_out,
+            declared=self._settings.actions,
+            talk=Talk(self._declared, answers),
+        )
 
     async def _describe(self, client: Client) -> Manifest:
         offered = await listing.offer(client, self._settings.actions)

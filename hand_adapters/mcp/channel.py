@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
@@ -73,9 +73,13 @@ class Channel(ABC):
         detail, facts: what else is known of that.
         sent: requests that may have left so far.
         call: the call that is served, ``None`` between two.
+        left: whether it ended because nobody needed it any more.
         session_over: whether it ended because the server no longer knows its session.
         not_taken: whether it ended because the server refused a request unread: who asks, or that they ask now.
     """
+
+    unasked: ClassVar[bool] = True
+    """Whether a server is heard between two calls."""
 
     def __init__(self) -> None:
         self.fault: Reason | None = None
@@ -83,6 +87,7 @@ class Channel(ABC):
         self.facts: Mapping[str, str | int] = EMPTY
         self.sent = 0
         self.call: HandCall | None = None
+        self.left = False
         self.session_over = False
         self.not_taken = False
         self.ended = asyncio.Event()
@@ -106,6 +111,7 @@ class Channel(ABC):
 
     def close(self) -> None:
         """End it because nobody needs it any more."""
+        self.left = self.left or self.fault is None
         self.fail(Reason.HAND_CRASHED, "closed")
 
     @abstractmethod

@@ -51,9 +51,14 @@ def in_step(channel: Channel, sent: int | None) -> HandError:
 
 def first(error: BaseException) -> str:
     """The kind of error that a group holds, for "ExceptionGroup" says nothing to whoever declares the hand."""
+    return type(held(error)).__name__
+
+
+def held(error: BaseException) -> BaseException:
+    """The error that a group holds, or the first of them."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return type(error).__name__
+    return error
 
 
 def opening(cause: HandrailError, channel: Channel) -> HandError:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 _LINE_END: Final = re.compile(rb"[\r\n]")
+_ID: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
+"""Ids that can go into a header."""
+_RETRY: Final = re.compile(rb"[0-9]{1,9}")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -13,9 +16,16 @@ class TooLong(Exception):
 
 
 class EventStream:
-    """One stream. Ids, retry times and comments are read over: a stream that breaks off is not taken up again."""
+    """One stream. Comments are read over.
 
-    def __init__(self) -> None:
+    Attributes:
+        last_id: of the newest event that had one; ``None`` before, and where it cannot be a header.
+        retry_seconds: after which the server wants to be asked for more, where it said so.
+    """
+
+    def __init__(self, last_id: str | None = None) -> None:
+        self.last_id = last_id
+        self.retry_seconds: float | None = None
         self._buffer = bytearray()
         self._data: list[bytes] = []
         self._size = 0
@@ -66,6 +76,10 @@ class EventStream:
                 raise TooLong
         elif name == b"event":
             self._kind = value
+        elif name == b"id":
+            self.last_id = value.decode("ascii") if _ID.fullmatch(value) else None
+        elif name == b"retry" and _RETRY.fullmatch(value):
+            self.retry_seconds = int(value) / 1000
 
     def _dispatched(self) -> bytes | None:
         event = b"\n".join(self._data) if self._data and self._kind in {b"", b"message"} else None

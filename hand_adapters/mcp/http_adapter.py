@@ -16,6 +16,7 @@ from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.files import read_bounded
 from gateway.manifest import Manifest
+from gateway.mcp_methods import QUESTIONS
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
@@ -23,10 +24,12 @@ from hand_adapters import peer_url, reach
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
-from hand_adapters.mcp import listing
+from hand_adapters.mcp import carried, listing, rounds
 from hand_adapters.mcp.endings import SessionOver
+from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.session import Session, drift
 from hand_adapters.mcp.streamable import HttpChannel
+from hand_adapters.mcp.talk import Declared, Talk, joined, parted
 from hand_adapters.warm import WarmProcesses
 
 SESSIONS_MAX: Final = 256
@@ -58,6 +61,7 @@ class McpHttpAdapter:
         self.id = hand_id
         self.notes: tuple[str, ...] = ()
         self._settings = settings
+        self._declared = Declared.of(settings)
         self._endpoint = URL(settings.url or "")
         self._http: aiohttp.ClientSession | None = None
         self._sessions = WarmProcesses(self._session, "", SESSIONS_MAX)
@@ -114,16 +118,9 @@ class McpHttpAdapter:
         """
         if self._listed is not None and self._listed.digest != call.manifest_digest:
             raise HandDrifted(self._listed)
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + call.deadline_seconds
-        key = (call.tenant, call.principal_id, call.subject)
-        try:
-            return await self._sessions.of(key).call(call)
-        except SessionOver as over:
-            left = ends - loop.time()
-            if left <= 0 or over.sent:
-                raise
-            return await self._sessions.of(key).call(replace(call, deadline_seconds=left))
+        if call.action in QUESTIONS:
+            return carried.run(call)
+        return await rounds.run(call, self._declared, self._once)
 
     async def close(self) -> None:
         """End every session and connection of this hand."""
@@ -132,13 +129,34 @@ class McpHttpAdapter:
             await self._http.close()
             self._http = None
 
-    def _session(self, _profile: str) -> Session:
+    async def _once(self, call: HandCall, again: Round | None) -> HandResult | Asked:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + call.deadline_seconds
+        key = (call.tenant, call.principal_id, joined(call.subject, self._declared.answers(call)))
+        try:
+            return await self._sessions.of(key).call(call, again)
+        except SessionOver as over:
+            left = ends - loop.time()
+            if left <= 0 or over.sent:
+                raise
+            return await self._sessions.of(key).call(replace(call, deadline_seconds=left), again)
+
+    def _session(self, purpose: str) -> Session:
+        _, answers = parted(purpose)
+
         async def start() -> HttpChannel:
             if self._http is None:
                 self._http = session(Dialer(private_network=self._settings.private_network))
             return HttpChannel(self._http, self._endpoint, parts=not self._settings.secrets)
 
-        return Session(start, self._describe, self._settings.idle_seconds, drift=self._drift, asks_each_time=True)
+        return Session(
+            start,
+            self._describe,
+            self._settings.idle_seconds,
+            drift=self._drift,
+            asks_each_time=True,
+            talk=Talk(self._declared, answers),
+        )
 
     async def _describe(self, client: Client) -> Manifest:
         offered = await listing.offer(client, self._settings.actions)

@@ -10,7 +10,7 @@ from mcp_types import METHOD_NOT_FOUND, PaginatedRequestParams, PaginatedResult,
 
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.mcp_methods import METHODS, RESOURCE_METHODS, McpMethod
+from gateway.mcp_methods import METHODS, RESOURCE_METHODS, McpMethod, McpQuestion
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
@@ -27,6 +27,8 @@ TOOLS_MAX: Final = 512
 TEXT_MAX: Final = 65_536
 """Characters of instructions or of one description."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+_OF_RESOURCES: Final = RESOURCE_METHODS | {McpMethod.RESOURCES_SUBSCRIBE}
 
 PageT = TypeVar("PageT", bound=PaginatedResult)
 ItemT = TypeVar("ItemT")
@@ -68,7 +70,7 @@ async def offer(client: Client, wanted: Collection[str] = METHODS) -> Offer:
         tools = []
     if McpMethod.PROMPTS_GET in wanted and has is not None and has.prompts is not None:
         prompts = await _every(lambda params: session.list_prompts(params=params), lambda page: page.prompts, "prompt")
-    if not RESOURCE_METHODS.isdisjoint(wanted) and has is not None and has.resources is not None:
+    if not _OF_RESOURCES.isdisjoint(wanted) and has is not None and has.resources is not None:
         try:
             templates = await _every(
                 lambda params: session.list_resource_templates(params=params),
@@ -139,10 +141,19 @@ def manifest(hand_id: str, settings: HandSettings, offered: Offer) -> tuple[Mani
     for method in (known for known in McpMethod if known in settings.actions):
         try:
             actions += methods.action(
-                method, settings.actions[method], offered.prompts, offered.templates, completes=offered.completions
+                method,
+                settings.actions[method],
+                offered.prompts,
+                offered.templates,
+                completes=offered.completions,
             )
         except SchemaError as exc:
             notes.append(f"Method {method} is left out: {exc.detail}.")
+    for asked in (one for one in McpQuestion if one in settings.actions):
+        try:
+            actions.append(methods.question(asked, settings.actions[asked], settings.mcp.elicitation_hosts))
+        except SchemaError as exc:
+            notes.append(f"Question {asked} is left out: {exc.detail}.")
     unknown = sorted(set(settings.actions) - {action.name for action in actions})
     notes += [f"Action {name} is declared, and the server does not offer it." for name in unknown]
     try:

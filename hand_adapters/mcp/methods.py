@@ -31,10 +31,11 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.calls import HandCall, HandResult
 from gateway.manifest import ActionManifest, ArgumentRole
-from gateway.mcp_methods import PROMPTS, TEMPLATES, McpMethod
+from gateway.mcp_methods import HOSTS, PROMPTS, TEMPLATES, McpMethod, McpQuestion
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings
 from hand_adapters import annotate
+from hand_adapters.mcp.rounds import Asked, Round
 
 URI_MAX_CHARACTERS: Final = 4096
 """From 2026-07-28 a URI is a header as well, and servers take some 8 KiB of these."""
@@ -45,9 +46,14 @@ COMPLETIONS_MAX: Final = 100
 _DESCRIPTIONS: Final = {
     McpMethod.RESOURCES_LIST: "Lists the server's resources.",
     McpMethod.RESOURCES_READ: "Reads a resource of the server.",
+    McpMethod.RESOURCES_SUBSCRIBE: "Has the server say when a resource changes.",
     McpMethod.PROMPTS_GET: "Gets one of the server's prompts, filled in.",
     McpMethod.COMPLETION_COMPLETE: "Completes an argument of a prompt or of a resource template.",
+    McpQuestion.SAMPLING: "The server asks the client's model.",
+    McpQuestion.ELICITATION: "The server asks the person at the client.",
+    McpQuestion.ROOTS: "The server asks which directories the client works in.",
 }
+_ANYTHING: Final = {"type": "object", "additionalProperties": True}
 _TEXT: Final = {"type": "string", "maxLength": 65_536}
 _TEXTS: Final = {"type": "object", "additionalProperties": _TEXT}
 _URI: Final = {"type": "string", "minLength": 1, "maxLength": URI_MAX_CHARACTERS}
@@ -110,6 +116,10 @@ def action(
         return []
     elif method is McpMethod.RESOURCES_LIST:
         schema = _object({})
+    elif method is McpMethod.RESOURCES_SUBSCRIBE:
+        # Whether the server does it is seen when it is asked: it says one thing in one era, and another in the other.
+        schema = _object({"uri": _URI}, "uri")
+        roles["/uri"] = ArgumentRole.RESOURCE
     else:
         annotations[TEMPLATES] = [_template(one) for one in sorted(templates, key=lambda one: one.uri_template)]
         schema = _object({"uri": _URI}, "uri")
@@ -118,6 +128,23 @@ def action(
         method.value, declared, args_schema=schema, description=_DESCRIPTIONS[method], annotations=annotations
     )
     return [replace(made, roles=dict(sorted((roles | dict(made.roles)).items())))]
+
+
+def question(asked: McpQuestion, declared: ActionSettings, hosts: Sequence[str]) -> ActionManifest:
+    """The action that a declared question of the server's becomes: ``{request}`` when it is asked, ``{request,
+    response}`` when it is answered.
+
+    Args:
+        hosts: where the server may send a person to.
+
+    Raises:
+        SchemaError: the declaration speaks of an argument that there is not.
+    """
+    annotations = {HOSTS: sorted(hosts)} if asked is McpQuestion.ELICITATION else {}
+    schema = _object({"request": _ANYTHING, "response": _ANYTHING}, "request")
+    return annotate.action(
+        asked.value, declared, args_schema=schema, description=_DESCRIPTIONS[asked], annotations=annotations
+    )
 
 
 def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
@@ -152,7 +179,7 @@ def _told(model: BaseModel, members: set[str], **more: Any) -> dict[str, Any]:
     return model.model_dump(by_alias=True, mode="json", exclude_none=True, include=members) | more
 
 
-async def run(client: Client, call: HandCall) -> HandResult:
+async def run(client: Client, call: HandCall, again: Round | None = None) -> HandResult | Asked:
     """Ask what a call of such an action asks, and take of the answer what the method gives.
 
     Raises:
@@ -164,7 +191,11 @@ async def run(client: Client, call: HandCall) -> HandResult:
     if method is McpMethod.RESOURCES_LIST:
         return HandResult((), {"resources": await _resources(client, call.result_max_bytes)})
     params, request, result, members = _ASKED[method]
-    answer = await _ask(client, request(params=params.model_validate(dict(call.args), by_name=False)), result)
+    beside = {} if again is None else again.params()
+    asked = request(params=params.model_validate({**call.args, **beside}, by_name=False))
+    answer = await _ask(client, asked, result)
+    if isinstance(answer, Asked):
+        return answer
     given = {name: answer[name] for name in members if name in answer}
     if method is McpMethod.COMPLETION_COMPLETE and len(given["completion"]["values"]) > COMPLETIONS_MAX:
         raise Faulty(Reason.HAND_PROTOCOL, "too many completions")
@@ -189,6 +220,8 @@ async def _resources(client: Client, max_bytes: int) -> list[Any]:
     for _ in range(PAGES_MAX):
         params = PaginatedRequestParams(cursor=cursor) if cursor else None
         page = await _ask(client, ListResourcesRequest(params=params), ListResourcesResult)
+        if isinstance(page, Asked):
+            raise Faulty(Reason.HAND_PROTOCOL, "a question instead of a list")
         size += len(orjson.dumps(page["resources"]))
         if size > max_bytes:
             raise Faulty(Reason.HAND_RESULT_TOO_LARGE, "answer")
@@ -202,10 +235,13 @@ async def _resources(client: Client, max_bytes: int) -> list[Any]:
     raise Faulty(Reason.HAND_PROTOCOL, "the resource list does not end")
 
 
-async def _ask(client: Client, request: McpRequest[Any, Any], result: type[BaseModel]) -> dict[str, Any]:
-    """The answer as the server wrote it, once it is known to be one."""
+async def _ask(client: Client, request: McpRequest[Any, Any], result: type[BaseModel]) -> dict[str, Any] | Asked:
+    """The answer as the server wrote it, once it is known to be one; or the question that it is instead."""
     answer = (await client.session.send_request(request, _Answer)).model_extra or {}
-    if answer.get("resultType", "complete") != "complete":
+    kind = answer.get("resultType", "complete")
+    if kind == "input_required":
+        return Asked.model_validate(answer, by_name=False)
+    if kind != "complete":
         raise Faulty(Reason.HAND_PROTOCOL, "not a finished result")
     result.model_validate(answer, by_name=False)
     return answer

@@ -15,34 +15,41 @@ from typing import Any, Final
 import anyio
 from mcp import Client, MCPError
 from mcp.client.session import IncomingMessage
-from mcp.client.subscriptions import Subscription, SubscriptionLost
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import (
     INVALID_PARAMS,
+    LOG_LEVEL_META_KEY,
     METHOD_NOT_FOUND,
     CallToolRequest,
     CallToolRequestParams,
+    EmptyResult,
     Implementation,
-    PromptListChangedNotification,
-    ResourceListChangedNotification,
-    ServerCapabilities,
-    ToolListChangedNotification,
+    SetLevelRequest,
+    SetLevelRequestParams,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from gateway.calls import HandCall, HandResult
+from gateway.conversations import Conversation
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
-from gateway.mcp_methods import CODE_FACT, METHODS, RESOURCE_NOT_FOUND, McpMethod
+from gateway.mcp_methods import METHODS, McpMethod
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailError
 from hand_adapters.mcp import methods
+from hand_adapters.mcp.answers import ANSWER, result, told
+from hand_adapters.mcp.changes import Changes
 from hand_adapters.mcp.channel import Channel, answer_max_bytes
-from hand_adapters.mcp.endings import broken, first, in_step, opening
+from hand_adapters.mcp.endings import broken, first, held, in_step, opening
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
+from hand_adapters.mcp.rounds import Asked, Round
+from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
+from hand_adapters.mcp.talk import Talk
+from hand_adapters.mcp.watches import Watches
 
 OPEN_SECONDS: Final = 30.0
 """How long a server may take to start, agree on a protocol and list its tools."""
@@ -64,19 +71,11 @@ SDK_ERRORS: Final = (
 """What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
-class _Answer(BaseModel):
-    """The members of a ``tools/call`` result that count, content blocks as the server wrote them."""
-
-    content: list[dict[str, Any]]
-    structured: Any = Field(None, alias="structuredContent")
-    is_error: bool = Field(False, alias="isError", strict=True)
-    kind: str = Field("complete", alias="resultType")
-
-
 @dataclass(eq=False)
 class _Job:
     call: HandCall
-    answer: "asyncio.Future[HandResult]"
+    answer: "asyncio.Future[HandResult | Asked]"
+    round: Round | None = None
     started: bool = False
 
 
@@ -103,6 +102,7 @@ class Session:
         drift: Callable[[Manifest, HandCall], HandError | None] = drift,
         asks_each_time: bool = False,
         declared: Container[str] = (),
+        talk: Talk | None = None,
     ) -> None:
         """
         Args:
@@ -111,6 +111,7 @@ class Session:
             drift: why what is offered is not what a call was decided on.
             asks_each_time: the server is not trusted to say when its tools change.
             declared: the actions that the operator speaks of: what else than tools is watched for changes.
+            talk: what the server may say to the client of a call; nothing by default.
         """
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Manifest] = loop.create_future()
@@ -121,7 +122,10 @@ class Session:
         self._describe = describe
         self._drift = drift
         self._asks_each_time = asks_each_time
-        self._declared = declared
+        self._talk = talk or Talk()
+        self._watches = Watches()
+        self._log_level: str | None = None
+        self._unwelcome = False
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -129,8 +133,7 @@ class Session:
         self._closing = False
         self._channel: Channel | None = None
         self._manifest: Manifest | None = None
-        self._stale = False
-        self._always_stale = asks_each_time
+        self._changes = Changes(declared, asks_each_time=asks_each_time)
         # In a context of its own: the channel outlives the call that started it, and serves others.
         self._owner = loop.create_task(self._live(), context=contextvars.Context())
 
@@ -141,11 +144,14 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a call runs or waits."""
-        return self._running is not None or bool(self._jobs)
+        """Whether a call runs or waits, or a resource is watched."""
+        return self._running is not None or bool(self._jobs) or self._watches.active
 
-    async def call(self, call: HandCall) -> HandResult:
+    async def call(self, call: HandCall, again: Round | None = None) -> HandResult | Asked:
         """Wait for its turn, run ``call``, and answer within its deadline.
+
+        Args:
+            again: what goes with it where the server answered with a question before.
 
         Raises:
             HandDrifted: the server offers something else than ``call.manifest_digest``.
@@ -154,11 +160,14 @@ class Session:
         if len(self._jobs) >= WAITING_MAX:
             raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         loop = asyncio.get_running_loop()
-        job = _Job(call, loop.create_future())
+        job = _Job(call, loop.create_future(), again)
         self._jobs.append(job)
         self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
+        if call.conversation is not None:
+            taken_back = loop.create_task(self._take_back(job, call.conversation))
+            job.answer.add_done_callback(lambda _: taken_back.cancel())
         try:
             return await job.answer
         except asyncio.CancelledError:
@@ -177,6 +186,12 @@ class Session:
             self._owner.cancel()
         await asyncio.wait({self._owner})
 
+    async def _take_back(self, job: _Job, conversation: Conversation) -> None:
+        """End a call whose client does not want it any more before its turn came; :meth:`_run` ends the others."""
+        await conversation.cancelled.wait()
+        if not job.started:
+            _answer(job, HandError(Reason.HAND_CANCELLED, HandFailure.NOT_EXECUTED, "its turn had not come"))
+
     def _expire(self, job: _Job) -> None:
         if job.answer.done():
             return
@@ -190,20 +205,23 @@ class Session:
     async def _live(self) -> None:
         failure: HandError | None = None
         try:
-            channel = await self._start()
+            for mode in self._talk.modes:
+                failure = await self._drive(await self._start(), mode)
+                if not self._unwelcome:  # it was greeted in a way that it knows, or is not there
+                    break
         except JailError as exc:
             failure = HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail)
-        else:
-            failure = await self._drive(channel)
         finally:
             if self._way_out is not None:
                 self._way_out.close()
             self._closing = True
             self._settle(failure or HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "closed"))
 
-    async def _drive(self, channel: Channel) -> HandError | None:
+    async def _drive(self, channel: Channel, mode: str) -> HandError | None:
         """Open the channel and serve its queue; what kept it from opening, or ``None``."""
         self._channel = channel
+        greeted = False
+        self._unwelcome = False
         # Whoever comes first and still waits, it is opened for.
         channel.call = next((job.call for job in self._jobs if not job.answer.done()), None)
         channel.window(LISTING_MAX_BYTES)
@@ -212,10 +230,16 @@ class Session:
         try:
             async with (
                 Client(
-                    channel.streams(), mode="auto", cache=None, client_info=WHO, message_handler=self._on_message
+                    channel.streams(),
+                    mode=mode,
+                    cache=None,
+                    client_info=WHO,
+                    message_handler=self._heard,
+                    **self._talk.options(),
                 ) as client,
                 AsyncExitStack() as stack,
             ):
+                greeted = True
                 try:
                     await self._open(client, stack, channel)
                 except HandrailError as exc:
@@ -223,47 +247,29 @@ class Session:
                 timer.cancel()
                 await self._serve(client, channel)
         except SDK_ERRORS as exc:
+            if not greeted and isinstance(held(exc), MCPError) and (channel.left or channel.fault is None):
+                # It answered, and takes no such greeting. Until it is greeted otherwise, there is no channel.
+                self._unwelcome, self._channel = True, None
             return opening(broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=first(exc)), channel)
         finally:
             timer.cancel()
+            self._watches.close()
             channel.close()
             await channel.gone()
         return None
 
+    async def _heard(self, message: IncomingMessage) -> None:
+        await self._changes.heard(message)
+        await self._watches.heard(message)
+
     async def _open(self, client: Client, stack: AsyncExitStack, channel: Channel) -> None:
-        capabilities = client.session.server_capabilities
-        watched = self._watched(capabilities) if capabilities is not None else set()
-        modern = client.session.protocol_version in MODERN_PROTOCOL_VERSIONS
-        if watched and modern and not self._asks_each_time:
-            subscription = await stack.enter_async_context(
-                client.listen(
-                    tools_list_changed="tools_list_changed" in watched,
-                    prompts_list_changed="prompts_list_changed" in watched,
-                    resources_list_changed="resources_list_changed" in watched,
-                )
-            )
-            self._always_stale = not all(getattr(subscription.honored, name) for name in watched)
-            follower = asyncio.get_running_loop().create_task(self._follow(subscription))
-            stack.callback(follower.cancel)
+        await self._changes.watch(client, stack)
         if not self._asks_each_time or channel.call is None:
             self._manifest = await self._describe(client)
             if not self.opened.done():
                 self.opened.set_result(self._manifest)
         channel.window(0)
         channel.call = None
-
-    def _watched(self, has: ServerCapabilities) -> set[str]:
-        """Which changes of what is pinned the server says that it announces."""
-        watched = {
-            "tools_list_changed": has.tools is not None and has.tools.list_changed,
-            "prompts_list_changed": McpMethod.PROMPTS_GET in self._declared
-            and has.prompts is not None
-            and has.prompts.list_changed,
-            "resources_list_changed": McpMethod.RESOURCES_READ in self._declared
-            and has.resources is not None
-            and has.resources.list_changed,
-        }
-        return {name for name, announced in watched.items() if announced}
 
     async def _serve(self, client: Client, channel: Channel) -> None:
         """Run jobs in their order until the channel ends, is closed, or was idle for long enough."""
@@ -278,7 +284,7 @@ class Session:
                             await self._wake.wait()
                     except TimeoutError:
                         # No await between this and the end of taking calls, so none is lost.
-                        self._closing = not self._jobs
+                        self._closing = not self._jobs and not self._watches.active
                     continue
                 job = self._jobs.popleft()
                 if job.answer.done():
@@ -296,14 +302,13 @@ class Session:
         finally:
             ended.cancel()
 
-    async def _run(self, client: Client, channel: Channel, job: _Job) -> HandResult:
+    async def _run(self, client: Client, channel: Channel, job: _Job) -> HandResult | Asked:
         call = job.call
         sent: int | None = None
         job.started = True
         channel.call = call
         try:
-            if self._stale or self._always_stale:
-                self._stale = False
+            if self._changes.stale():
                 channel.window(LISTING_MAX_BYTES)
                 self._manifest = await self._describe(client)
             if self._manifest is None:
@@ -312,19 +317,31 @@ class Session:
                 raise drifted
             sent = channel.sent
             channel.window(answer_max_bytes(call))
+            self._talk.begin(call)
             async with serving(self._way_out, call):
+                await self._set_log_level(client, call)
+                if call.action == McpMethod.RESOURCES_SUBSCRIBE:
+                    return await self._watches.begin(client, call, unasked=channel.unasked)
                 if call.action in METHODS:
-                    return await methods.run(client, call)
-                request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
-                answer = await client.session.send_request(request, _Answer)
+                    return await unless_cancelled(call, methods.run(client, call, job.round))
+                params = CallToolRequestParams.model_validate(
+                    {"name": call.action, "arguments": dict(call.args), **self._beside(client, job)}, by_name=False
+                )
+                sending = client.session.send_request(
+                    CallToolRequest(params=params), ANSWER, progress_callback=self._progress_callback(call)
+                )
+                answer = await unless_cancelled(call, sending)
         except MCPError as exc:
             if channel.fault is None:
                 begun = HandFailure.EXECUTED
-                facts = _told(call, exc.code) if sent is not None else {}
+                facts = told(call, exc.code) if sent is not None else {}
                 if sent is None or facts or exc.code in _NOT_BEGUN:
                     begun = HandFailure.NOT_EXECUTED
                 raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}", **facts) from None
             raise in_step(channel, sent) from None
+        except TakenBack:
+            channel.fail(Reason.HAND_CANCELLED, "the client took its call back")
+            raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "the client took its call back") from None
         except methods.Faulty as fault:
             channel.fail(fault.reason, fault.detail)
             raise in_step(channel, sent) from None
@@ -332,26 +349,34 @@ class Session:
             channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
             raise in_step(channel, sent) from None
         finally:
+            self._talk.end()
             channel.window(0)
             channel.call = None
-        return _result(answer, channel)
+        return answer if isinstance(answer, Asked) else result(answer, channel)
 
-    async def _follow(self, subscription: Subscription) -> None:
-        """Watch a stateless-era server for changes; where the watch is lost, ask before every call."""
-        try:
-            async for _ in subscription:
-                self._stale = True
-        except SubscriptionLost:
-            self._always_stale = True
-        self._always_stale = True
+    def _beside(self, client: Client, job: _Job) -> dict[str, Any]:
+        """What else is in the params of a call: the answers to the server's questions, and, from 2026-07-28 on, from
+        which level on log messages are wanted."""
+        given = {} if job.round is None else job.round.params()
+        level = self._talk.log_level(job.call)
+        if level is not None and client.session.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            given["_meta"] = {LOG_LEVEL_META_KEY: level}
+        return given
 
-    async def _on_message(self, message: IncomingMessage) -> None:
-        of_prompts = isinstance(message, PromptListChangedNotification) and McpMethod.PROMPTS_GET in self._declared
-        of_resources = (
-            isinstance(message, ResourceListChangedNotification) and McpMethod.RESOURCES_READ in self._declared
-        )
-        if of_prompts or of_resources or isinstance(message, ToolListChangedNotification):
-            self._stale = True
+    def _progress_callback(self, call: HandCall) -> ProgressFnT | None:
+        """Without one, the server is not asked for progress."""
+        return self._talk.progressed if self._talk.declared.progress and call.conversation is not None else None
+
+    async def _set_log_level(self, client: Client, call: HandCall) -> None:
+        """Tell a server of the handshake era from which level on its log messages are wanted, where that changed."""
+        level = self._talk.log_level(call)
+        has = client.session.server_capabilities
+        known = client.session.protocol_version not in MODERN_PROTOCOL_VERSIONS and has is not None and has.logging
+        if level is None or not known or level == self._log_level:
+            return
+        self._log_level = level
+        params = SetLevelRequestParams.model_validate({"level": level})
+        await client.session.send_request(SetLevelRequest(params=params), EmptyResult)
 
     def _settle(self, failure: HandError) -> None:
         """Tell everybody who still waits. No job in the queue was ever sent."""
@@ -362,24 +387,10 @@ class Session:
             _answer(self._jobs.popleft(), never_sent)
 
 
-def _answer(job: _Job, outcome: HandResult | HandError) -> None:
+def _answer(job: _Job, outcome: HandResult | Asked | HandError) -> None:
     if job.answer.done():
         return
     if isinstance(outcome, HandError):
         job.answer.set_exception(outcome)
     else:
         job.answer.set_result(outcome)
-
-
-def _told(call: HandCall, code: int) -> dict[str, int]:
-    """The fact that says which of a method's own errors it was, for whoever asked in MCP; no other code of a server's
-    choosing is passed on."""
-    return {CODE_FACT: code} if call.action in METHODS and code in {INVALID_PARAMS, RESOURCE_NOT_FOUND} else {}
-
-
-def _result(answer: _Answer, channel: Channel) -> HandResult:
-    if answer.kind != "complete":
-        # A request for input, say, which this client never said it could give: the server waits in mid-step.
-        channel.fail(Reason.HAND_PROTOCOL, "not a finished result")
-        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
-    return HandResult(tuple(answer.content), answer.structured, is_error=answer.is_error)

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -26,10 +26,12 @@ from mcp_types import (
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
+    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     jsonrpc_message_adapter,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from yarl import URL
 
@@ -42,11 +44,17 @@ from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 from hand_adapters.http_answer import UNKNOWN_STATUSES
 from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
+from hand_adapters.mcp.counted import Counted
 from hand_adapters.mcp.events import EventStream, TooLong
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
 PARTING_SECONDS: Final = 2.0
 """How long a server may take to be told that its session is over."""
+RESUMED_MAX: Final = 16
+"""How often one answer's stream is taken up again."""
+RESUME_SECONDS: Final = 1.0
+RESUME_MAX_SECONDS: Final = 5.0
+"""Before that, where the server names no time, and at most."""
 REFUSALS_MAX: Final = 16
 """Requests of a server's own that are refused in one window; each refusal is a request to it."""
 # Visible ASCII (MCP 2025-11-25, transports, session management).
@@ -64,6 +72,8 @@ _NOT_TAKEN: Final = frozenset(
 
 class HttpChannel(Channel):
     """One session with one server (or none, where the server keeps none)."""
+
+    unasked: ClassVar[bool] = False
 
     def __init__(
         self, http: aiohttp.ClientSession, endpoint: URL, *, parts: bool, headers: Mapping[str, str] = EMPTY
@@ -85,6 +95,7 @@ class HttpChannel(Channel):
         self._status = 0
         self._refusals = 0
         self._posts: set[asyncio.Task[None]] = set()
+        self._requests: dict[Any, asyncio.Task[None]] = {}
         self._outward: MemoryObjectSendStream[SessionMessage | Exception] | None = None
 
     def window(self, answer_max_bytes: int) -> None:
@@ -133,13 +144,31 @@ class HttpChannel(Channel):
             if self._refusals > REFUSALS_MAX:
                 self.fail(Reason.HAND_PROTOCOL, "flood of requests")
                 raise anyio.BrokenResourceError
+        if self._cancels(item.message):
+            return
         task = asyncio.get_running_loop().create_task(self._post(item))
+        if isinstance(item.message, JSONRPCRequest):
+            request_id = item.message.id
+            self._requests[request_id] = task
+            task.add_done_callback(lambda _: self._requests.pop(request_id, None))
         self._posts.add(task)
         task.add_done_callback(self._posted)
         if not isinstance(item.message, JSONRPCRequest):
             await asyncio.wait({task})
             if self.fault is not None:
                 raise anyio.BrokenResourceError
+
+    def _cancels(self, message: JSONRPCMessage) -> bool:
+        """From 2026-07-28 on a request is cancelled by leaving its answer, and nothing is sent (MCP, cancellation)."""
+        if not isinstance(message, JSONRPCNotification) or message.method != "notifications/cancelled":
+            return False
+        if self._version not in MODERN_PROTOCOL_VERSIONS:
+            return False
+        request_id = (message.params or {}).get("requestId")
+        if (task := self._requests.get(request_id)) is not None:
+            self._expected.discard(request_id)
+            task.cancel()
+        return True
 
     def _posted(self, task: "asyncio.Task[None]") -> None:
         self._posts.discard(task)
@@ -148,7 +177,7 @@ class HttpChannel(Channel):
 
     async def _post(self, item: SessionMessage) -> None:
         message = item.message
-        attempt = _Counted(self) if isinstance(message, JSONRPCRequest) else Attempt()
+        attempt = Counted(self) if isinstance(message, JSONRPCRequest) else Attempt()
         CURRENT.set(attempt)  # of this task's own context
         try:
             body = written(message)
@@ -170,19 +199,25 @@ class HttpChannel(Channel):
             self._version = None
         elif MCP_PROTOCOL_VERSION_HEADER in given:
             self._version = given[MCP_PROTOCOL_VERSION_HEADER]
-        headers = self._ours() | given
-        url, call = self._endpoint, self.call
+        url, headers = await self._injected("POST", self._ours() | given)
+        call = self.call
         if call is None:
             return url, headers
-        added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, "POST", url.raw_path)
-        if added.query:
-            url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
-        headers |= added.headers
-        named = any(name.lower() == "authorization" for name in added.headers)
+        named = any(name.lower() == "authorization" for name in headers)
         acts = call.action if call.action in METHODS else "tools/call"
         if isinstance(message, JSONRPCRequest) and message.method == acts and not named:
             headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove("POST", str(self._endpoint))}
         return url, headers
+
+    async def _injected(self, method: str, headers: dict[str, str]) -> tuple[URL, dict[str, str]]:
+        """The URL, and the headers, with what the gateway adds to a request of the call's."""
+        url = self._endpoint
+        if self.call is None:
+            return url, headers
+        added = await self.call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
+        if added.query:
+            url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
+        return url, headers | dict(added.headers)
 
     def _ours(self) -> dict[str, str]:
         headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -267,18 +302,40 @@ class HttpChannel(Channel):
         return bytes(content)
 
     async def _events(self, request: JSONRPCRequest, response: aiohttp.ClientResponse) -> None:
+        """Read the stream to the answer, and on from where the server ended it (2025-11-25, resumability)."""
         stream = EventStream()
+        if await self._read(request, response, stream):
+            return
+        for _ in range(RESUMED_MAX):
+            if stream.last_id is None or self._session_id is None or self._version in MODERN_PROTOCOL_VERSIONS:
+                break
+            wanted = RESUME_SECONDS if stream.retry_seconds is None else stream.retry_seconds
+            await asyncio.sleep(min(wanted, RESUME_MAX_SECONDS))
+            url, headers = await self._injected("GET", self._ours())
+            headers |= {"Accept": "text/event-stream", "Last-Event-ID": stream.last_id}
+            async with self._http.get(url, headers=headers, allow_redirects=False) as more:
+                if more.status != HTTPStatus.OK or more.content_type != "text/event-stream":
+                    break
+                stream = EventStream(stream.last_id)
+                if await self._read(request, more, stream):
+                    return
+        self.fail(Reason.HAND_LOST_REPLY, "the stream ended without the answer")
+
+    async def _read(self, request: JSONRPCRequest, response: aiohttp.ClientResponse, stream: EventStream) -> bool:
+        """Whether the stream held the answer, or a fault."""
         while chunk := await response.content.readany():
             self._budget -= len(chunk)
             try:
                 for content in stream.feed(chunk, self._message_max):
                     if await self._take(request, content) or self.fault is not None:
-                        return None
+                        return True
             except TooLong:
-                return self.fail(Reason.HAND_RESULT_TOO_LARGE, "event")
+                self.fail(Reason.HAND_RESULT_TOO_LARGE, "event")
+                return True
             if self._budget < 0:
-                return self.fail(Reason.HAND_PROTOCOL, "flood")
-        return self.fail(Reason.HAND_LOST_REPLY, "the stream ended without the answer")
+                self.fail(Reason.HAND_PROTOCOL, "flood")
+                return True
+        return False
 
     async def _take(self, request: JSONRPCRequest, content: bytes) -> bool:
         """Hand on one message; whether it is the answer to the request."""
@@ -304,25 +361,6 @@ class HttpChannel(Channel):
             async with asyncio.timeout(PARTING_SECONDS):
                 response = await self._http.delete(self._endpoint, headers=self._ours(), allow_redirects=False)
                 response.close()
-
-
-class _Counted(Attempt):
-    """The attempt of a request, which the channel counts from the moment that the server may see it."""
-
-    __slots__ = ("_channel", "_connected")
-
-    def __init__(self, channel: HttpChannel) -> None:
-        self._channel = channel
-        self._connected = False
-
-    @property
-    def connected(self) -> bool:
-        return self._connected
-
-    @connected.setter
-    def connected(self, value: bool) -> None:
-        self._channel.sent += value and not self._connected
-        self._connected = value
 
 
 class _PostWriter(Writer):

@@ -50,14 +50,18 @@ class ProcessAdapter:
         """Check the declaration.
 
         Raises:
-            SettingsError: a command line that a value could bend, an argument that nothing takes, a bad schema,
-                profile or bind.
+            SettingsError: a command line that a value could bend, or that names a path with ``..``, an argument that
+                nothing takes, a bad schema, profile or bind.
         """
         jailed.check(hand_id, settings)
         _commands(hand_id, settings)
         for name, word in settings.actions.items():
             if _KILLED in word.ok_statuses:
                 raise SettingsError(f"hands.{hand_id}.actions.{name}.ok_statuses: {_KILLED} is a killed program's")
+            for path in sorted({*_paths(word), str((word.argv or ("",))[0])}):
+                if ".." in Path(path).parts:
+                    # What it leads to in the jail is not what lies there on the host: another file would be pinned.
+                    raise SettingsError(f"hands.{hand_id}.actions.{name}.argv: {path} goes up; name it directly")
         annotate.declared(hand_id, settings, lambda _name, word: _claims(word))
 
     async def manifest(self) -> Manifest:

@@ -16,6 +16,7 @@ from migrations import (
     secrets,
     signing,
     trust,
+    undelivered,
     witnesses,
 )
 
@@ -308,7 +309,19 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
+    for part in (
+        people,
+        privacy,
+        postings,
+        witnesses,
+        offers,
+        letters,
+        retention,
+        secrets,
+        connections,
+        signing,
+        undelivered,
+    ):
         part.create()
     client_steps.create()
     op.create_table(

@@ -18,7 +18,7 @@ SPECIAL = {
     "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
-    "keys carry", "hands check", "hands import", "hands openapi", "hands listing",
+    "keys carry", "hands check", "hands import", "hands openapi", "hands listing", "mcp stdio",
 }  # fmt: skip
 """Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {

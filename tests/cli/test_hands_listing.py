@@ -45,7 +45,7 @@ def test_what_a_server_offers_is_kept_and_can_be_named_by_a_hand(tmp_path: Path,
     with mcp_http.threaded(Server(initialized=only_friends).handle) as url:
         done = run(url, "--private-network", "--bearer", str(token), "--out", str(file))
     assert done.exit_code == 0, done.output
-    assert "has 1 tools" in done.output
+    assert "has 1 tool." in done.output
     assert json.loads(file.read_text()) == {"tools": [ECHO], "instructions": "Call echo."}
     McpHttpAdapter.validate("h", HandSettings(adapter="mcp", url="https://a.example/mcp", listing=file))
 

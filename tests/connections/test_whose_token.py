@@ -9,7 +9,7 @@ from gateway.connections.grants import Whose
 from gateway.errors import Refused
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
-from gateway.ingress import mcp_results
+from gateway.ingress.mcp import results
 from gateway.reasons import Reason
 from tests.canaries import found_in, rows_of
 from tests.connections.world import Api, World, joined, opened, server, web
@@ -37,7 +37,7 @@ async def test_who_has_not_consented_is_told_where_and_the_same_can_be_sent_agai
     assert step["status"] == "failed"
     assert step["error"]["code"] == Reason.CONNECTION_NEEDED == "connection.needed"
     assert (step["error"]["connection"], step["error"]["page"]) == ("hub", f"{world.url}/connections")
-    told = mcp_results.answered({"steps": [step], "plan_id": step["plan_id"]}, world.url, object_only=False)
+    told = results.answered({"steps": [step], "plan_id": step["plan_id"]}, world.url, object_only=False)
     assert step["error"]["page"] in str(told.content), "an MCP client shows the person where"
     assert world.api.tokens == []
     assert world.entries("SECUSE") == []

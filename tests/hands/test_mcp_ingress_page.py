@@ -12,7 +12,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.ingress.mcp_methods import LEFT_OUT, REFUSED
+from gateway.ingress.mcp.failures import REFUSED
+from gateway.ingress.mcp.methods import LEFT_OUT
 from tests.mcp_conformance.legs import governed
 from tests.meta.tree import ROOT
 from tests.until import until

@@ -141,7 +141,11 @@ async def test_a_server_with_resources_alone_is_a_hand_as_well():
 
     server.listed, server.initialized = listed, welcome
     async with mcp_http.served(server.handle) as url, mcp_http.hand(url, actions=ALL) as hand:
-        assert set((await hand.adapter.manifest()).actions) == {"resources/list", "resources/read"}
+        assert set((await hand.adapter.manifest()).actions) == {
+            "resources/list",
+            "resources/read",
+            "resources/subscribe",
+        }
         assert (await did(hand, "resources/list", {})).structured["resources"]
 
 
@@ -345,6 +349,7 @@ async def test_who_pins_is_shown_the_words_that_are_pinned():
         "echo": None,
         "resources/list": None,
         "resources/read": {"resourceTemplates": [TEMPLATE]},
+        "resources/subscribe": None,
         "prompts/get": {"prompts": [PROMPT]},
         "completion/complete": None,
     }

@@ -17,6 +17,7 @@ from gateway.web import server
 from gateway.web.asgi import create_app
 from gateway.web.doors import POLITE_MAX, Doors
 from tests.limits.raw import HEALTH, answer, connection, ended
+from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import testing_only_Gateway
 
@@ -129,23 +130,16 @@ async def test_an_answer_that_nobody_reads_is_given_up(
         writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (path, close))
         await reader.readexactly(16)
         writer.transport.pause_reading()
-        async with asyncio.timeout(20):
-            while await _sent(writer) != b"":
-                pass
+        await until(lambda: _cut_off(writer))
         writer.transport.resume_reading()
         rest = await ended(reader)
     assert len(rest) < len(LARGE)
 
 
-async def _sent(writer: asyncio.StreamWriter) -> bytes:
-    """Write until the other side has ended the connection."""
-    try:
-        writer.write(b"\r\n")
-        await writer.drain()
-        await asyncio.sleep(0)
-    except ConnectionError:
-        return b""
-    return b"" if writer.transport.is_closing() else b"more"
+def _cut_off(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other side has ended the connection: who does not read learns it by writing."""
+    writer.write(b"\r\n")
+    return writer.transport.is_closing()
 
 
 @pytest.mark.parametrize("path", [b"/large", b"/streamed"])
@@ -153,13 +147,18 @@ async def test_an_answer_that_is_read_slowly_but_steadily_comes_whole(
     impatient: Callable[[float], None], path: bytes
 ) -> None:
     impatient(0.5)
-    async with serving(large(), SETTINGS) as port, connection(port, buffer=1024) as (reader, writer):
+    async with (
+        serving(large(), SETTINGS) as port,
+        connection(port, buffer=1024) as (reader, writer),
+        connection(port) as (asked, asking),
+    ):
         writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path)
         got = 0
         async with asyncio.timeout(60):
             while piece := await reader.read(262_144):
                 got += len(piece)
-                await asyncio.sleep(0.001)
+                asking.write(b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert (await answer(asked)).status == 404, "something takes time between two pieces"
     assert got >= len(LARGE)
 
 

@@ -44,8 +44,8 @@ async def test_somebody_else_is_answered_all_the_time(gateway: Place, attack: st
     program = shutil.which("slowhttptest")
     services.require(program, "slowhttptest", "apt-get install slowhttptest")
     path, flags = ATTACKS[attack]
-    key = f"*/*\r\nAuthorization: {gateway.headers('attacker')['authorization']}"
-    flags += ["-c", str(CONNECTIONS), "-r", "300", "-l", str(SECONDS), "-p", "3", "-m", key, "-u", gateway.url + path]
+    key = f"a=b\r\nAuthorization: {gateway.headers('attacker')['authorization']}"
+    flags += ["-c", str(CONNECTIONS), "-r", "300", "-l", str(SECONDS), "-p", "3", "-j", key, "-u", gateway.url + path]
     command = [str(program), *flags, "-g", "-o", str(tmp_path / "said")]
     answered = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as attacking:

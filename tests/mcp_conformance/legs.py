@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from gateway.app import build
-from gateway.mcp_methods import McpMethod
+from gateway.mcp_methods import McpMethod, McpQuestion
 from gateway.model import EMPTY
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -75,8 +75,14 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
     Raises:
         SuiteError: the gateway offers nothing of it.
     """
-    methods = {str(method): {"side_effects": "none"} for method in McpMethod}
-    hand = {"adapter": "mcp", "url": server, "private_network": True, "actions": methods}
+    methods = {str(method): {"side_effects": "none"} for method in (*McpMethod, *McpQuestion)}
+    hand = {
+        "adapter": "mcp",
+        "url": server,
+        "private_network": True,
+        "actions": methods,
+        "mcp": {"progress": True, "logging": True},
+    }
     async with (
         governed({HAND: hand}, home) as (gateway, key),
         forwarding(f"{gateway}/mcp/{HAND}", {"authorization": f"Bearer {key}"}) as url,

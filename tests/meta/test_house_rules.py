@@ -86,6 +86,7 @@ def test_shipped_code_has_no(kind: type[ast.AST]) -> None:
 SLEEPING = {
     "tests/until.py": "the one way to wait",
     "tests/web/test_hostile_sockets.py": "a client that drips its body on purpose",
+    "tests/limits/place.py": "a tool that takes its time on purpose",
     "tests/jail/battery/preamble.py": "a program that waits inside a jail",
 }
 

@@ -135,7 +135,7 @@ def test_no_slot_is_given_twice_or_lost_whatever_is_cancelled(history: list[tupl
     asyncio.run(play())
 
 
-# --- hands that several tenants have -----------------------------------------------------------------------------------
+# --- hands that several tenants have ---------------------------------------------------------------------------------
 
 
 def of(tenant: str, number: int) -> tuple[str, str]:

@@ -128,5 +128,5 @@ def test_the_role_gives_itself_nothing(application: URL) -> None:
 
 def test_the_role_may_forget_what_expires(application: URL) -> None:
     with psycopg.connect(dsn(application), autocommit=True) as connection:
-        for table in ("replays", "outbox", "sessions"):
+        for table in ("replays", "outbox", "sessions", "undelivered"):
             connection.execute(f"DELETE FROM {table}".encode())

@@ -12,7 +12,7 @@ from handrail import frame
 from audit.query import Filter
 from gateway.calls import HandCall, HandResult, Truncation
 from gateway.canonical import canonical
-from gateway.ingress.mcp_results import answered
+from gateway.ingress.mcp.results import answered
 from gateway.manifest import Manifest, Oversize, PersonalData
 from gateway.model import Obligations
 from gateway.truncation import LOOK_AHEAD_BYTES

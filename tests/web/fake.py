@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from audit.tiles import Tile
 from audit.witnesses import Witnesses
 from gateway.calls import HandResult
 from gateway.canonical import b64url_decode, b64url_encode
+from gateway.conversations import Conversations
 from gateway.draining import Drain
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -35,6 +36,7 @@ from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, Principal, Role, UnverifiedPlan
 from gateway.objectives import Objectives
 from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
+from gateway.ports.undelivered import Issued
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
 from gateway.proposals.trust import TrustChanges
@@ -294,6 +296,7 @@ class testing_only_Directory:  # noqa: N801
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
         self.objectives = Objectives(Metrics(), time.time)
+        self.conversations = Conversations()
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
         self.answers: dict[str, dict[str, Any] | Exception] = {}
@@ -340,6 +343,19 @@ class testing_only_Pipeline:  # noqa: N801
     def claims(self, at: int = -1) -> dict[str, Any]:
         """The payload of a submitted plan."""
         return dict(orjson.loads(b64url_decode(self.submitted[at][0].raw.split(b".")[1].decode())))
+
+
+class testing_only_Undelivered:  # noqa: N801
+    """Knows of no call, and is told of each whose answer was delivered."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def find(self, *_: Any) -> Sequence[Issued]:
+        return []
+
+    async def delivered(self, plan_ids: Collection[str]) -> None:
+        self.told += plan_ids
 
 
 class testing_only_Keyset:  # noqa: N801
@@ -943,6 +959,7 @@ class testing_only_Gateway:  # noqa: N801
         self.rollout = testing_only_Rollout()
         self.freezing = testing_only_Freezing()
         self.dead_letters = testing_only_DeadLetters()
+        self.undelivered = testing_only_Undelivered()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ingress.mcp_sessions import SESSIONS_PER_PRINCIPAL_MAX
+from gateway.ingress.mcp.sessions import SESSIONS_PER_PRINCIPAL_MAX
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS
 from gateway.reasons import TEXTS, Reason
 from gateway.web.errors import ERRORS

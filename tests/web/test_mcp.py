@@ -18,10 +18,10 @@ from starlette.applications import Starlette
 
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.ingress.mcp import transport_security
-from gateway.ingress.mcp_requests import CONTEXT_META_KEY
-from gateway.ingress.mcp_results import answered
-from gateway.ingress.mcp_tools import Tools, tool_name
+from gateway.ingress.mcp.requests import CONTEXT_META_KEY
+from gateway.ingress.mcp.results import MARKS, PLAN, answered
+from gateway.ingress.mcp.tools import Tools, tool_name
+from gateway.ingress.mcp.transport import transport_security
 from gateway.manifest import CLIENT, SideEffects
 from gateway.model import Role
 from gateway.ports import Purpose, Typ
@@ -130,7 +130,7 @@ async def test_a_call_is_a_one_step_plan_signed_by_the_connector(
     assert gateway.keyset.signed == [(Purpose.CONNECTOR, Typ.PLAN)] * 2
     unverified, wait = gateway.pipeline.submitted[0]
     assert unverified.caller.id == "agent"
-    assert 0 < wait <= gateway.settings.server.wait_max_seconds
+    assert wait > 0
     first, second = gateway.pipeline.claims(0), gateway.pipeline.claims(1)
     assert first["iss"] == "connector:mcp"
     assert (first["sub"], first["tenant"], first["aud"]) == ("agent", "default", "handrail.test/log")
@@ -328,7 +328,7 @@ async def test_structured_data_that_an_older_client_cannot_take_comes_as_text(
     assert (text_of(result), result.structured_content) == ("[1,2]", structured)
 
 
-async def test_no_change_of_the_list_is_announced_in_either_era_and_the_documents_say_so(
+async def test_changes_of_the_list_are_announced_to_who_listens_for_them_and_the_documents_say_so(
     client: httpx2.AsyncClient,
 ) -> None:
     meta = {
@@ -337,9 +337,11 @@ async def test_no_change_of_the_list_is_announced_in_either_era_and_the_document
         "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
     }
     stateless = {"mcp-protocol-version": "2026-07-28", "mcp-method": "server/discover"}
-    for body, era in ((INITIALIZE, {}), (rpc("server/discover", {"_meta": meta}), stateless)):
+    discover = rpc("server/discover", {"_meta": meta})
+    for body, era, announced in ((INITIALIZE, {}, "false"), (discover, stateless, "true")):
         answer = await client.post("/mcp", content=body, headers=token(Role.AGENT) | JSON_RPC | era)
-        assert (answer.status_code, '"capabilities":{"tools":{"listChanged":false}}' in answer.text) == (200, True)
+        assert answer.status_code == 200
+        assert f'"capabilities":{{"tools":{{"listChanged":{announced}}}}}' in answer.text
     assert "`listChanged` is false" in (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 
 
@@ -515,7 +517,7 @@ def test_no_two_actions_share_a_name_and_every_name_is_a_legal_one() -> None:
 
 
 def test_a_name_that_is_claimed_twice_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ingress.mcp_tools.tool_name", lambda hand, name, **_: "same")
+    monkeypatch.setattr("gateway.ingress.mcp.tools.tool_name", lambda hand, name, **_: "same")
     assert Tools().offered([manifest("a", action("x")), manifest("b", action("y"))]) == {}
 
 
@@ -524,3 +526,35 @@ def test_a_pinned_change_changes_the_tool() -> None:
     before = tools.offered([manifest("a", action("x", SideEffects.NONE))])["a__x"].tool
     after = tools.offered([manifest("a", action("x", SideEffects.EXTERNAL))])["a__x"].tool
     assert before.annotations != after.annotations
+
+
+async def test_a_call_that_takes_longer_than_clients_wait_says_where_its_state_is(
+    gateway: testing_only_Gateway, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shown(plan_id: str, viewer: Any) -> dict[str, Any]:
+        return view("running", step("running"))
+
+    monkeypatch.setattr(gateway.pipeline, "view", shown)
+    gateway.settings = gateway.settings.model_copy(
+        update={"server": gateway.settings.server.model_copy(update={"wait_max_seconds": 0.01})}
+    )
+    gateway.pipeline.slow = asyncio.Event()
+    async with mcp_client(port, "auto") as client:
+        result = await client.call_tool("git__status", {})
+    gateway.pipeline.slow.set()
+    assert (result.is_error, "The call has not finished." in text_of(result)) == (True, True)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_result_says_beside_its_text_how_far_it_is_believed_and_the_text_is_as_the_tool_wrote_it(
+    gateway: testing_only_Gateway, port: int, mode: str
+) -> None:
+    marks = {"trust": {"content": ["untrusted"], "structured": "untrusted"}, "personal_data": {"email": 1}}
+    hostile = "left \u202eright\u2066 and \u200bnothing"
+    result = {"content": [{"type": "text", "text": hostile, "_meta": {MARKS: {"trust": "trusted"}}}]}
+    gateway.pipeline.answer = view("done", step(result=result, result_marks=marks))
+    async with mcp_client(port, mode) as client:
+        shown = await client.call_tool("git__status", {})
+    assert text_of(shown) == hostile
+    assert shown.meta is not None
+    assert (shown.meta[MARKS], shown.meta[PLAN]) == (marks, PLAN_ID)

@@ -19,8 +19,9 @@ from mcp.types import (
 
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.ingress.mcp_methods import LEFT_OUT, LISTS_AT_ONCE, REFUSED
-from gateway.ingress.mcp_uris import inward, outward
+from gateway.ingress.mcp.failures import REFUSED
+from gateway.ingress.mcp.methods import LEFT_OUT, LISTS_AT_ONCE
+from gateway.ingress.mcp.uris import inward, outward
 from gateway.manifest import ActionManifest, Manifest
 from gateway.mcp_methods import CODE_FACT, PROMPTS, TEMPLATES, McpMethod
 from gateway.model import Role

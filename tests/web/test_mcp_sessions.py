@@ -7,8 +7,7 @@ import httpx2
 import pytest
 
 from gateway.errors import Unavailable
-from gateway.ingress import mcp_sessions
-from gateway.ingress.mcp_sessions import SESSIONS_PER_PRINCIPAL_MAX, Sessions
+from gateway.ingress.mcp.sessions import SESSIONS_PER_PRINCIPAL_MAX, Sessions
 from gateway.model import Role
 from gateway.reasons import Reason
 from tests.web.fake import testing_only_Gateway, token
@@ -99,7 +98,7 @@ async def test_a_surplus_session_is_closed_whichever_endpoint_it_is_with(
 async def test_sessions_in_use_are_not_closed_and_another_one_is_refused(
     agent: Agent, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mcp_sessions, "SESSIONS_PER_PRINCIPAL_MAX", 2)
+    monkeypatch.setattr("gateway.ingress.mcp.sessions.SESSIONS_PER_PRINCIPAL_MAX", 2)
     sessions = [await agent.open(), await agent.open()]
     async with AsyncExitStack() as listening:
         for session in sessions:

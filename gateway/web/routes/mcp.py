@@ -40,8 +40,16 @@ async def metadata(request: Request) -> Response:
     return JsonResponse(found, headers={"cache-control": "max-age=300"})
 
 
+_JSON_RPC: Final = {
+    status: Body(JSON, description="JSON-RPC's own errors.") for status in (400, 404, 405, 406, 409, 413, 415, 500)
+}
+"""What the SDK refuses before a message is one: no session, no media type that it speaks, no request."""
+
+
 def _endpoints(path: str, whose: str, problems: tuple[Reason, ...] = ()) -> tuple[Endpoint, ...]:
-    row = partial(Endpoint, path=path, access=Permission.MCP_USE, tag="mcp", handler=mcp, problems=problems)
+    row = partial(
+        Endpoint, path=path, access=Permission.MCP_USE, tag="mcp", handler=mcp, problems=problems, besides=_JSON_RPC
+    )
     return (
         row(
             method="POST",

@@ -98,6 +98,7 @@ ENDPOINTS: Final = (
         answers={201: Body(JSON, BundleView, "The bundle; it decides nothing yet.")},
         problems=(
             Reason.POLICY_BUNDLE,
+            Reason.POLICY_DIRECTORY,
             Reason.POLICY_UNAVAILABLE,
             Reason.VERIFY_MALFORMED,
             Reason.VERIFY_ALGORITHM,

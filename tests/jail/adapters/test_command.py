@@ -162,6 +162,9 @@ def test_a_command_line_that_a_value_could_bend_is_not_declared(
         ({"binds": ({"source": "/no/such/place"},)}, "binds"),
         ({"actions": {"a": {"argv": ("true",), "args_schema": schema(), "ok_statuses": (0, 137)}}}, "ok_statuses"),
         ({"actions": {"a": {"argv": ("true",), "args_schema": {"$ref": "http://x"}}}}, "schema"),
+        ({"actions": {"a": {"argv": ("/work/link/../tool",), "args_schema": schema()}}}, "goes up"),
+        ({"actions": {"a": {"argv": ("sh", "/work/link/../it.sh"), "args_schema": schema()}}}, "goes up"),
+        ({"actions": {"a": {"argv": ("sh", "--rules=/work/../rules"), "args_schema": schema()}}}, "goes up"),
     ],
 )
 def test_a_process_hand_is_checked_before_it_is_used(more: dict[str, Any], said: str) -> None:

@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 CONTEXT_META_KEY: Final = "handrail/context_id"
 """``_meta`` member by which a client without a session keeps its calls in one context."""
+ONE_CALL: Final = "mcp-once-"
+"""Begins the context of a call whose client keeps none."""
 SESSION_HEADER: Final = "mcp-session-id"
 _CONTEXT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -96,6 +98,6 @@ def context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
         return named
     session = ctx.request.headers.get(SESSION_HEADER) if isinstance(ctx.request, Request) else None
     if session is None or ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
-        return f"mcp-{secrets.token_hex(16)}"
+        return f"{ONE_CALL}{secrets.token_hex(16)}"
     owner = canonical([caller.tenant, caller.pseudonym, session])
     return f"mcp-{hashlib.sha256(owner).hexdigest()[:32]}"

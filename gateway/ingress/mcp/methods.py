@@ -10,26 +10,28 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp_requests import Asks, context_id, guarded, hand_of, scope_of
-from gateway.ingress.mcp_results import refusal_lines, told
-from gateway.ingress.mcp_tools import tool_name
-from gateway.ingress.mcp_uris import inward, outward, outward_block, outward_contents
+from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
+from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.results import told
+from gateway.ingress.mcp.talks import Params, Talks, require_able
+from gateway.ingress.mcp.tools import tool_name
+from gateway.ingress.mcp.uris import inward, outward, outward_block, outward_contents
 from gateway.manifest import Manifest
 from gateway.mcp_methods import (
     CODE_FACT,
+    METHODS,
     PROMPTS,
     RESOURCE_METHODS,
-    RESOURCE_NOT_FOUND,
     TEMPLATES,
     McpMethod,
     is_method,
@@ -39,14 +41,13 @@ from gateway.reasons import TEXTS, Reason
 
 _log = structlog.get_logger(__name__)
 
-REFUSED: Final = -32010
-"""JSON-RPC code of what was not done: denied, held, or failed (of the implementation's own, -32000 to -32019)."""
 LISTS_AT_ONCE: Final = 8
 """Hands of which one request lists resources at the same time."""
 LEFT_OUT: Final = "handrail/left_out"
 """``_meta`` member of a list: hand -> code of the reason why nothing of it is there."""
 
 _METHODS: ContextVar[frozenset[McpMethod]] = ContextVar("methods of the endpoint", default=frozenset())
+_LOGS: ContextVar[bool] = ContextVar("whether servers of the endpoint may log", default=False)
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -56,9 +57,10 @@ def offered(manifests: Sequence[Manifest]) -> frozenset[McpMethod]:
     return frozenset(McpMethod(name) for manifest in manifests for name in _of(manifest))
 
 
-def declare(methods: frozenset[McpMethod]) -> None:
+def declare(methods: frozenset[McpMethod], *, logs: bool) -> None:
     """What a server that greets a client in this context says it can do."""
     _METHODS.set(methods)
+    _LOGS.set(logs)
 
 
 class GovernedServer(Server[Any]):
@@ -69,11 +71,17 @@ class GovernedServer(Server[Any]):
         capabilities = super().get_capabilities(*args, **named)
         methods = _METHODS.get()
         absent = {
-            "resources": RESOURCE_METHODS.isdisjoint(methods),
+            "resources": (RESOURCE_METHODS | {McpMethod.RESOURCES_SUBSCRIBE}).isdisjoint(methods),
             "prompts": McpMethod.PROMPTS_GET not in methods,
             "completions": McpMethod.COMPLETION_COMPLETE not in methods,
+            "logging": not _LOGS.get(),
         }
-        return capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
+        told = capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
+        if told.resources is not None:
+            # Resources are listed by asking their server each time: nobody here knows when that would say others.
+            watched = bool(told.resources.subscribe) and McpMethod.RESOURCES_SUBSCRIBE in methods
+            told.resources = told.resources.model_copy(update={"subscribe": watched, "list_changed": False})
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +122,18 @@ class _Endpoint:
         return {name: (hand, prompt) for name, hand, prompt in named if claims[name] == 1}
 
 
+class Ingress(Asks, Protocol):
+    """What these handlers ask of the ingress."""
+
+    @property
+    def talks(self) -> Talks:
+        """The calls whose clients can be talked to."""
+
+
 class Methods:
     """The handlers of these methods."""
 
-    def __init__(self, ingress: Asks) -> None:
+    def __init__(self, ingress: Ingress) -> None:
         self._ingress = ingress
 
     # --- lists -------------------------------------------------------------------------------------------------------
@@ -132,13 +148,13 @@ class Methods:
             hands = [hand for hand, one in endpoint.hands.items() if McpMethod.RESOURCES_LIST in one.actions]
             context, gate = context_id(ctx, endpoint.caller), asyncio.Semaphore(LISTS_AT_ONCE)
 
-            async def one(hand: str) -> list[types.Resource] | _Failed:
+            async def one(hand: str) -> list[types.Resource] | Failed:
                 async with gate:
                     try:
                         found = await self._result(
                             endpoint, hand, McpMethod.RESOURCES_LIST, {}, context, types.ListResourcesResult
                         )
-                    except _Failed as failed:
+                    except Failed as failed:
                         return failed
                 return [
                     item.model_copy(update={"uri": endpoint.uri(hand, item.uri), "icons": None})
@@ -146,10 +162,10 @@ class Methods:
                 ]
 
             lists = dict(zip(hands, await asyncio.gather(*map(one, hands)), strict=True))
-            left_out = {hand: found for hand, found in lists.items() if isinstance(found, _Failed)}
+            left_out = {hand: found for hand, found in lists.items() if isinstance(found, Failed)}
             if endpoint.alone and left_out:
-                raise _error(left_out.popitem()[1])
-            found = [item for items in lists.values() if not isinstance(items, _Failed) for item in items]
+                raise error_of(left_out.popitem()[1])
+            found = [item for items in lists.values() if not isinstance(items, Failed) for item in items]
             meta = {LEFT_OUT: {hand: failed.code for hand, failed in left_out.items()}} if left_out else None
             return types.ListResourcesResult(resources=found, _meta=meta, ttl_ms=0, cache_scope="private")
 
@@ -184,39 +200,41 @@ class Methods:
 
     async def read_resource(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
+    ) -> types.ReadResourceResult | types.InputRequiredResult:
         """One resource."""
         with guarded("resources/read"):
             endpoint = self._endpoint(ctx, None, McpMethod.RESOURCES_READ)
             located = endpoint.located(params.uri)
             if located is None:
                 self._ingress.count(endpoint.caller, Reason.SCHEMA_UNKNOWN_ACTION)
-                raise _no_resource(ctx, params.uri)
+                raise no_resource(ctx, params.uri)
             hand, uri = located
-            context = context_id(ctx, endpoint.caller)
             try:
-                found = await self._result(
-                    endpoint, hand, McpMethod.RESOURCES_READ, {"uri": uri}, context, types.ReadResourceResult
+                found = await self._talked(
+                    endpoint, hand, McpMethod.RESOURCES_READ, {"uri": uri}, params, types.ReadResourceResult
                 )
-            except _Failed as failed:
-                raise (_no_resource(ctx, params.uri) if failed.by_the_params else _error(failed)) from None
+            except Failed as failed:
+                raise (no_resource(ctx, params.uri) if failed.by_the_params else error_of(failed)) from None
+            if isinstance(found, types.InputRequiredResult):
+                return found
             contents = found.contents if endpoint.alone else [outward_contents(hand, one) for one in found.contents]
             return types.ReadResourceResult(contents=contents, ttl_ms=0, cache_scope="private")
 
     async def get_prompt(
         self, ctx: ServerRequestContext[Any], params: types.GetPromptRequestParams
-    ) -> types.GetPromptResult:
+    ) -> types.GetPromptResult | types.InputRequiredResult:
         """One prompt, filled in."""
         with guarded("prompts/get"):
             endpoint = self._endpoint(ctx, None, McpMethod.PROMPTS_GET)
             hand, prompt = self._prompt(endpoint, params.name)
             arguments = {} if params.arguments is None else {"arguments": params.arguments}
             asked = {"name": prompt["name"], **arguments}
-            context = context_id(ctx, endpoint.caller)
             try:
-                found = await self._result(endpoint, hand, McpMethod.PROMPTS_GET, asked, context, types.GetPromptResult)
-            except _Failed as failed:
-                raise _error(failed) from None
+                found = await self._talked(endpoint, hand, McpMethod.PROMPTS_GET, asked, params, types.GetPromptResult)
+            except Failed as failed:
+                raise error_of(failed) from None
+            if isinstance(found, types.InputRequiredResult):
+                return found
             messages = found.messages
             if not endpoint.alone:
                 messages = [one.model_copy(update={"content": outward_block(hand, one.content)}) for one in messages]
@@ -246,8 +264,8 @@ class Methods:
                 found = await self._result(
                     endpoint, hand, McpMethod.COMPLETION_COMPLETE, asked, context, types.CompleteResult
                 )
-            except _Failed as failed:
-                raise _error(failed) from None
+            except Failed as failed:
+                raise error_of(failed) from None
             return types.CompleteResult(completion=found.completion)
 
     def placed(self, ctx: ServerRequestContext[Any], hand: str, result: types.CallToolResult) -> types.CallToolResult:
@@ -301,53 +319,55 @@ class Methods:
         """What a plan of one step gives.
 
         Raises:
-            _Failed: it gives nothing, or, since policy took something out, nothing that the protocol knows.
+            Failed: it gives nothing, or, since policy took something out, nothing that the protocol knows.
         """
         try:
             view = await self._ingress.submit(endpoint.caller, hand, method.value, arguments, context)
         except HandrailError as error:
-            _log.info("call refused", code=str(error.reason), detail=error.detail)
-            raise _Failed(str(error.reason), refusal_lines(error)) from None
+            raise refusal(error) from None
+        return self._given(view, kind)
+
+    async def _talked(
+        self,
+        endpoint: _Endpoint,
+        hand: str,
+        method: McpMethod,
+        arguments: Mapping[str, Any],
+        params: Params,
+        kind: type[ResultT],
+    ) -> ResultT | types.InputRequiredResult:
+        """The same of a method whose server may ask the client something before it answers; or what it asks.
+
+        Raises:
+            Failed: as above.
+            MCPError: see :meth:`Talks.call`.
+        """
+        target = Target(endpoint.caller, hand, method.value, arguments)
+        try:
+            view = await self._ingress.talks.call(
+                endpoint.ctx, target, context_id(endpoint.ctx, endpoint.caller), params
+            )
+        except HandrailError as error:
+            raise refusal(error) from None
+        if isinstance(view, types.InputRequiredResult):
+            return view
+        require_able(endpoint.ctx, view, endpoint.hands[hand])
+        return self._given(view, kind)
+
+    def _given(self, view: Mapping[str, Any], kind: type[ResultT]) -> ResultT:
         step = view["steps"][0]
         if StepStatus(step["status"]) is not StepStatus.SUCCEEDED:
             why = step.get("error") or {}
-            raise _Failed(why.get("code", step["status"]), told(view, self._ingress.public_url), why.get(CODE_FACT))
+            raise Failed(why.get("code", step["status"]), told(view, self._ingress.public_url), why.get(CODE_FACT))
         try:
             return kind.model_validate((step.get("result") or {}).get("structured"), by_name=False)
         except ValidationError:
             reason = Reason.HAND_PROTOCOL
-            raise _Failed(str(reason), [f"{reason}: {TEXTS[reason]}"]) from None
-
-
-class _Failed(Exception):
-    """A plan gave nothing.
-
-    Attributes:
-        code: of the reason.
-        lines: what the caller is told.
-        by_the_params: whether the server said that it knows no such resource, or not with these params.
-    """
-
-    def __init__(self, code: str, lines: Sequence[str], json_rpc_code: int | None = None) -> None:
-        super().__init__(code)
-        self.code = code
-        self.lines = tuple(lines)
-        self.by_the_params = json_rpc_code is not None
-
-
-def _error(failed: _Failed) -> MCPError:
-    wrong_params = failed.by_the_params or failed.code == Reason.SCHEMA_ARGS
-    return MCPError(types.INVALID_PARAMS if wrong_params else REFUSED, "\n".join(failed.lines))
-
-
-def _no_resource(ctx: ServerRequestContext[Any], uri: str) -> MCPError:
-    """The resource is not there, or not for this caller (MCP, resources, error handling; SEP-2164)."""
-    before = ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
-    return MCPError(RESOURCE_NOT_FOUND if before else types.INVALID_PARAMS, "Resource not found", {"uri": uri})
+            raise Failed(str(reason), [f"{reason}: {TEXTS[reason]}"]) from None
 
 
 def _of(manifest: Manifest) -> frozenset[str]:
-    return frozenset(name for name in manifest.actions if is_method(manifest.adapter, name))
+    return frozenset(name for name in manifest.actions if name in METHODS and is_method(manifest.adapter, name))
 
 
 def _pinned(manifest: Manifest, method: McpMethod, member: str) -> Iterator[Mapping[str, Any]]:

@@ -91,10 +91,12 @@ class Sessions:
             session.in_flight -= 1
             session.used_at = self._clock()
 
-    def ended(self, session_id: str, owner: Owner, hand: str | None = None) -> None:
-        """The SDK told ``owner`` that at this endpoint this session is no more."""
-        if self._of(session_id, owner, hand) is not None:
-            del self._sessions[session_id]
+    def ended(self, session_id: str, owner: Owner, hand: str | None = None) -> bool:
+        """The SDK told ``owner`` that at this endpoint this session is no more. Whether it was one of theirs."""
+        if self._of(session_id, owner, hand) is None:
+            return False
+        del self._sessions[session_id]
+        return True
 
     def _of(self, session_id: str, owner: Owner, hand: str | None) -> _Session | None:
         session = self._sessions.get(session_id)

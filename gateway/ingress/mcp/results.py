@@ -10,6 +10,7 @@ import pydantic
 from mcp import types
 
 from gateway.errors import HandrailError
+from gateway.ingress.mcp.asking import page
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
 
@@ -17,6 +18,10 @@ PROBLEMS_SHOWN_MAX: Final = 8
 POINTER_SHOWN_MAX_CHARACTERS: Final = 256
 """A pointer into args of a recursive schema can be as long as the args are."""
 WHY_SHOWN_MAX_CHARACTERS: Final = 512
+PLAN: Final = "handrail/plan_id"
+"""``_meta`` member of a result: the plan that the call became."""
+MARKS: Final = "handrail/result_marks"
+"""``_meta`` member of a result: what is to be known of it and its own text cannot say (``docs/results.md``)."""
 
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 _AFTERMATH: Final = {
@@ -51,9 +56,14 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
-        return _success(step.get("result") or {}, _cut(step), object_only=object_only)
-    shown = step.get("result") if status is StepStatus.FAILED else None
-    return _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
+        result = _success(step.get("result") or {}, _cut(step), object_only=object_only)
+    else:
+        shown = step.get("result") if status is StepStatus.FAILED else None
+        result = _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
+    result.meta = {PLAN: view["plan_id"]}
+    if "result_marks" in step:
+        result.meta[MARKS] = step["result_marks"]
+    return result
 
 
 def _cut(step: Mapping[str, Any]) -> list[str]:
@@ -93,8 +103,11 @@ def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
     lines += _messages(step.get("decision"))
-    lines.append(f"To approve: handrail approvals approve {approval} (or POST {public_url}/v1/approvals/{approval}).")
-    lines.append(f"Once approved it runs by itself; its outcome is then at {public_url}/v1/plans/{plan_id}")
+    lines.append(f"A person answers at {page(public_url, approval)} (or: handrail approvals approve {approval}).")
+    lines.append(
+        "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
+    )
+    lines.append(f"Once approved it runs by itself; its outcome is also at {public_url}/v1/plans/{plan_id}")
     return lines
 
 

@@ -6,79 +6,49 @@ way that every plan takes. The caller is the principal that was authenticated fo
 to the principal that opened it.
 """
 
-import asyncio
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import structlog
 from mcp import MCPError, types
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.canonical import canonical, parse
+from gateway.canonical import parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
-from gateway.ingress.mcp_methods import GovernedServer, Methods, declare, offered
-from gateway.ingress.mcp_requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
-from gateway.ingress.mcp_results import answered, refused
-from gateway.ingress.mcp_sessions import Sessions
-from gateway.ingress.mcp_tools import OfferedTool, Tools
-from gateway.ingress.plans import Submits
+from gateway.ingress.mcp.calls import Calls, GatewayParts
+from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
+from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
+from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.reissues import Reissues
+from gateway.ingress.mcp.replays import RETRY_MILLISECONDS, Replays
+from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.results import answered, refused
+from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.subscriptions import Subscriptions
+from gateway.ingress.mcp.talks import Talks, require_able
+from gateway.ingress.mcp.tools import OfferedTool, Tools
+from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
-from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
-from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
-from gateway.reasons import TEXTS, Reason
-from gateway.settings import Settings
+from gateway.model import Principal
+from gateway.reasons import Reason
 
 _log = structlog.get_logger(__name__)
 
-ISSUER: Final = f"{CONNECTOR_PREFIX}mcp"
-CALL_WAIT_SECONDS: Final = 50.0
-"""How long a call waits for its outcome: less than the 60 s after which common clients give up."""
-PLAN_LIFETIME_SECONDS: Final = 60
 SESSIONS_MAX: Final = 1024
 SESSION_IDLE_SECONDS: Final = 1800.0
 
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _INSTRUCTIONS: Final = (
     "Every tool here is governed by Handrail: each call is checked against policy and recorded. A call may be denied, "
     "or held until a person approves it; the answer then says why and how."
 )
-
-
-class GatewayParts(Protocol):
-    """What this ingress uses of the gateway."""
-
-    settings: Settings
-
-    @property
-    def log(self) -> AuditLog:
-        """The audit log."""
-
-    @property
-    def keyset(self) -> Signer:
-        """The gateway's keys."""
-
-    @property
-    def hands(self) -> Hands:
-        """The registry."""
-
-    @property
-    def pipeline(self) -> Submits:
-        """The one way."""
 
 
 class McpIngress:
@@ -91,7 +61,11 @@ class McpIngress:
         self._methods = Methods(self)
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
-        self._calls: set[asyncio.Task[dict[str, Any]]] = set()
+        self._calls = Calls(gateway)
+        self._reissues = Reissues(self._calls, gateway.undelivered)
+        self._talks = Talks(self._calls, self._reissues)
+        self._subscriptions = Subscriptions(self)
+        self._replays = Replays(replayed=self._reissues.replayed)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -107,21 +81,31 @@ class McpIngress:
             on_list_prompts=self._methods.list_prompts,
             on_get_prompt=self._methods.get_prompt,
             on_completion=self._methods.complete,
+            on_subscribe_resource=self._subscriptions.subscribe,
+            on_unsubscribe_resource=self._subscriptions.unsubscribe,
+            on_subscriptions_listen=self._subscriptions.listen,
         )
+        # Not by the SDK's keyword, which warns of what the newer revision has dropped.
+        server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         manager = StreamableHTTPSessionManager(
             server,
             security_settings=transport_security(self._gateway.settings),
             session_idle_timeout=SESSION_IDLE_SECONDS,
             max_request_body_size=self._gateway.settings.server.body_max_bytes,
             max_sessions=SESSIONS_MAX,
+            event_store=self._replays,
+            retry_interval=RETRY_MILLISECONDS,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
+        self._reissues.open()
         async with manager.run():
             self._manager = manager
             try:
                 yield
             finally:
                 self._manager = None
+                self._reissues.stop()
+        await self._reissues.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry, behind authentication.
@@ -134,7 +118,7 @@ class McpIngress:
         manifests = self.manifests(principal, hand)
         if hand is not None and not manifests:
             raise Absent("hand", hand)
-        declare(offered(manifests))
+        declare(offered(manifests), logs=self.logs(principal, hand))
         manager = self._manager
         if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
@@ -144,10 +128,18 @@ class McpIngress:
                 parse(body)
             except Refused as refusal:
                 self.count(principal, refusal.reason)
-                await _parse_error(refusal.reason)(scope, receive, send)
+                await parse_error(refusal.reason)(scope, receive, send)
                 return
-            receive = _replay(body, receive)
-        await self._serve(manager.handle_request, principal, {**scope, "user": _user(principal, hand)}, receive, send)
+            receive = replayed(body, receive)
+        exchange = Exchange()
+        exchange.enter()
+        scope = {**scope, "user": user_of(principal, hand), SCOPE_KEY: exchange}
+        try:
+            await self._serve(
+                manager.handle_request, principal, scope, exchange.receiving(receive), exchange.sending(send)
+            )
+        finally:
+            self._reissues.over(exchange)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.
@@ -161,6 +153,7 @@ class McpIngress:
             return
         owner, hand = (principal.tenant, principal.id), hand_of(scope)
         session_id = headers.get(SESSION_HEADER)
+        place = self._replays.enter(session_id)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
@@ -171,12 +164,15 @@ class McpIngress:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if session_id is not None:
-                    if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner, hand)
+                    over = status == 404 or (scope["method"] == "DELETE" and status == 200)
+                    if over and self._sessions.ended(session_id, owner, hand):
+                        self._replays.ended(session_id)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
+                    self._replays.opened(place, session_id)
                     for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
-                        await app(_deletion(scope, surplus, _user(principal, whose)), _nothing, _unheard)
+                        self._replays.ended(surplus)
+                        await app(deletion(scope, surplus, user_of(principal, whose)), nothing, unheard)
             await send(message)
 
         try:
@@ -200,7 +196,7 @@ class McpIngress:
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         with guarded("tools/call"):
             caller = self.caller(ctx)
             entry = self._offered(ctx).get(params.name)
@@ -209,54 +205,51 @@ class McpIngress:
                 raise MCPError(types.INVALID_PARAMS, "Unknown tool")
             context = context_id(ctx, caller)
             try:
-                view = await self.submit(caller, entry.hand, entry.action, params.arguments or {}, context)
+                target = Target(caller, entry.hand, entry.action, params.arguments or {})
+                view = await self._talks.call(ctx, target, context, params)
             except HandrailError as error:
                 _log.info("call refused", code=str(error.reason), detail=error.detail)
                 return refused(error)
+            if isinstance(view, types.InputRequiredResult):
+                return view
+            require_able(ctx, view, self._manifest(caller, entry.hand))
             result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
             return self._methods.placed(ctx, entry.hand, result)
 
     async def submit(
         self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str
     ) -> dict[str, Any]:
-        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt.
+        """See :meth:`Calls.submit`."""
+        return await self._calls.submit(caller, hand, action, arguments, context_id)
 
-        Raises:
-            HandrailError: the whole plan is refused.
-        """
-        now = time.time()
-        settings = self._gateway.settings
-        issued_at = int(now)
-        payload = canonical(
-            {
-                "v": 1,
-                "iss": ISSUER,
-                "sub": caller.id,
-                "aud": settings.log.origin,
-                "tenant": caller.tenant,
-                "context_id": context_id,
-                "jti": secrets.token_hex(16),
-                "iat": issued_at,
-                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "actions": [
-                    {
-                        "id": "call",
-                        "hand": hand,
-                        "action": action,
-                        "args": dict(arguments),
-                        "depends_on": [],
-                    }
-                ],
-            }
-        )
-        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
-        wait = min(CALL_WAIT_SECONDS, settings.server.wait_max_seconds)
-        unverified = UnverifiedPlan(signed.encode("ascii"), caller, now)
-        call = asyncio.create_task(self._gateway.pipeline.submit(unverified, wait_seconds=wait))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        return await asyncio.shield(call)
+    async def _set_level(
+        self, ctx: ServerRequestContext[Any], params: types.SetLevelRequestParams
+    ) -> types.EmptyResult:
+        with guarded("logging/setLevel"):
+            caller = self.caller(ctx)
+            if not self.logs(caller, hand_of(scope_of(ctx))):
+                self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+                raise MCPError(types.METHOD_NOT_FOUND, "Method not found")
+            self._talks.levels.put(ctx, caller, params.level)
+            return types.EmptyResult()
+
+    def logs(self, caller: Principal, hand: str | None) -> bool:
+        """Whether the operator lets the server of some hand here send log messages."""
+        hands = self._gateway.settings.hands
+        return any(one.hand in hands and hands[one.hand].mcp.logging for one in self.manifests(caller, hand))
+
+    def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
+        return next(iter(self.manifests(caller, hand)), None)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls under way."""
+        return self._calls
+
+    @property
+    def talks(self) -> Talks:
+        """The calls whose clients can be talked to."""
+        return self._talks
 
     @property
     def public_url(self) -> str:
@@ -295,68 +288,3 @@ class McpIngress:
             reasons=(str(reason),),
         )
         self._gateway.log.aggregate(draft, caller.pseudonym)
-
-
-def _user(principal: Principal, hand: str | None) -> AuthenticatedUser:
-    """Whom the SDK binds a session to, so that it answers 404 to every other: the principal at this endpoint. A session
-    that could be used at another one would offer other tools than those that it was opened for."""
-    token = AccessToken(
-        token="",
-        client_id=principal.id if hand is None else f"{principal.id} {hand}",
-        scopes=[],
-        subject=principal.pseudonym,
-        claims={"iss": principal.tenant},
-    )
-    return AuthenticatedUser(token)
-
-
-def transport_security(settings: Settings) -> TransportSecuritySettings:
-    """Hosts and origins that may name this server: its public URL and loopback. Any other name in ``Host`` is a
-    rebound DNS name or a misconfigured proxy, and is refused with 421.
-    """
-    public = urlsplit(settings.public_url)
-    hosts = [public.netloc]
-    origins = [f"{public.scheme}://{public.netloc}"]
-    for name in _LOOPBACK:
-        hosts += [name, f"{name}:*"]
-        origins += [f"http://{name}", f"http://{name}:*"]
-    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
-
-
-def _parse_error(reason: Reason) -> Response:
-    """JSON-RPC's own form for a body that cannot be read (JSON-RPC 2.0 section 5.1)."""
-    body = types.JSONRPCError(
-        jsonrpc="2.0",
-        id=None,
-        error=types.ErrorData(code=types.PARSE_ERROR, message=f"{reason}: {TEXTS[reason]}"),
-    )
-    return Response(body.model_dump_json(by_alias=True, exclude_unset=True), 400, media_type="application/json")
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """``receive`` with the body that was already read in front of it."""
-    unread = True
-
-    async def replay() -> Message:
-        nonlocal unread
-        if unread:
-            unread = False
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return replay
-
-
-def _deletion(scope: Scope, session_id: str, user: AuthenticatedUser) -> Scope:
-    """A request to the same host that ends one of the user's sessions (MCP, streamable HTTP)."""
-    kept = [(name, value) for name, value in scope["headers"] if name == b"host"]
-    headers = [*kept, (SESSION_HEADER.encode(), session_id.encode("latin-1"))]
-    return {**scope, "user": user, "method": "DELETE", "headers": headers}
-
-
-async def _nothing() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def _unheard(message: Message) -> None:
-    """The answer to a request that nobody sent."""

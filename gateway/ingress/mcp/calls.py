@@ -1,0 +1,279 @@
+"""A client's call as a plan of one step: signed by the connector, on the one way that every plan takes."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from gateway.canonical import canonical
+from gateway.conversations import Conversation, Conversations
+from gateway.errors import Refused
+from gateway.ingress.mcp.requests import ONE_CALL
+from gateway.ingress.plans import Submits
+from gateway.model import PlanStatus, Principal, UnverifiedPlan
+from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
+from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
+from gateway.reasons import Reason
+from gateway.settings import Settings
+from gateway.state import PlanState
+
+CALL_WAIT_SECONDS: Final = 50.0
+"""How long a call waits for its outcome: less than the 60 s after which common clients give up."""
+TALK_WAIT_SECONDS: Final = 3600.0
+"""The longest deadline of an action: while its client is asked something, a call goes on until then."""
+PLAN_LIFETIME_SECONDS: Final = 60
+
+
+class Pipeline(Submits, Protocol):
+    """The one way, and what passes beside it."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """Where a call's client is found while the call runs."""
+
+    async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
+        """The plan as it stands."""
+
+    async def load(self, plan_id: str, viewer: Principal | None = None) -> PlanState:
+        """The plan itself. Raises ``request.not_found``."""
+
+    def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[tuple[int, str, dict[str, Any]]]:
+        """The plan's progress; the last event is ``done``, unless the follower was too slow."""
+
+
+class GatewayParts(Protocol):
+    """What this ingress uses of the gateway."""
+
+    settings: Settings
+
+    @property
+    def log(self) -> AuditLog:
+        """The audit log."""
+
+    @property
+    def keyset(self) -> Signer:
+        """The gateway's keys."""
+
+    @property
+    def hands(self) -> Hands:
+        """The registry."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The one way."""
+
+    @property
+    def undelivered(self) -> Undelivered:
+        """The record of answers that nobody is known to have got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call under way.
+
+    Attributes:
+        view: of its plan, once that is at rest.
+        followed: whether it was begun before, so that ``view`` only looks on, for one request.
+    """
+
+    plan_id: str
+    caller: Principal
+    view: "asyncio.Task[dict[str, Any]]"
+    followed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What is known of a call before anything of it is on record."""
+
+    call: Call
+    bound: bytes
+    context_id: str
+    key: str | None
+
+
+class Calls:
+    """The calls under way."""
+
+    def __init__(self, gateway: GatewayParts) -> None:
+        self._gateway = gateway
+        self._calls: set[asyncio.Task[dict[str, Any]]] = set()
+        self._begun: dict[str, _Begun] = {}
+
+    async def submit(
+        self,
+        caller: Principal,
+        hand: str,
+        action: str,
+        arguments: Mapping[str, Any],
+        context_id: str,
+        *,
+        carried: bool = False,
+    ) -> dict[str, Any]:
+        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt.
+
+        Args:
+            carried: it is a question, or an answer, of a call that runs here.
+
+        Raises:
+            HandrailError: the whole plan is refused.
+        """
+        plan = self._signed(caller, hand, action, arguments, context_id)
+        conversations = self._gateway.pipeline.conversations
+        within = conversations.carried(plan_id(plan)) if carried else nullcontext()
+        return await asyncio.shield(self._begin(plan, self.patience_seconds, within))
+
+    def begin(
+        self,
+        caller: Principal,
+        hand: str,
+        action: str,
+        arguments: Mapping[str, Any],
+        context_id: str,
+        talk: Conversation,
+        key: str | None = None,
+    ) -> Call:
+        """The same of a call whose client can be talked to while it runs, for as long as that takes.
+
+        Args:
+            key: digest of an idempotency key. A second plan by it is refused: ``verify.replayed``.
+        """
+        jti = f"{CALL}{secrets.token_hex(16)}" if key is None else f"{NAMED}{key}"
+        plan = self._signed(caller, hand, action, arguments, context_id, jti)
+        its_id = plan_id(plan)
+        within = self._gateway.pipeline.conversations.opened(its_id, talk)
+        call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within))
+        self._begun[its_id] = _Begun(call, call_bytes(caller, hand, action, arguments), context_id, key)
+        call.view.add_done_callback(lambda _: self._begun.pop(its_id, None))
+        return call
+
+    def under_way(self, bound: bytes, context_id: str, key: str | None) -> Sequence[Call]:
+        """The calls that were begun here and did not come to rest yet: by an idempotency key, or else the same calls.
+
+        Args:
+            bound: see :func:`call_bytes`.
+        """
+        return [
+            begun.call
+            for begun in self._begun.values()
+            if begun.bound == bound
+            and begun.key == key
+            and (key is not None or same_context(begun.context_id, context_id))
+        ]
+
+    def forget(self, plan_ids: Collection[str]) -> None:
+        """Nobody asks for the outcome of these any more."""
+        for one in plan_ids:
+            self._begun.pop(one, None)
+
+    def follow(self, plan_id: str, caller: Principal, *, people: bool) -> Call:
+        """A call that was begun before.
+
+        Args:
+            people: whether it is waited for also when that takes a person's answer.
+        """
+        pipeline = self._gateway.pipeline
+
+        async def outcome() -> dict[str, Any]:
+            async for _, _, now in pipeline.events(plan_id, caller):
+                if now.get("status") == PlanStatus.DONE or (now.get("status") == PlanStatus.WAITING and not people):
+                    break
+            return await pipeline.view(plan_id, caller)
+
+        following = asyncio.create_task(outcome())
+        self._calls.add(following)
+        following.add_done_callback(self._calls.discard)
+        return Call(plan_id, caller, following, followed=True)
+
+    @property
+    def public_url(self) -> str:
+        """Base URL of the pages for people."""
+        return self._gateway.settings.public_url
+
+    async def load(self, plan_id: str, caller: Principal) -> PlanState | None:
+        """The plan of a call; ``None`` where there is none of this caller's."""
+        try:
+            return await self._gateway.pipeline.load(plan_id, caller)
+        except Refused as refused:
+            if refused.reason is Reason.REQUEST_NOT_FOUND:
+                return None
+            raise
+
+    async def now(self, call: Call) -> dict[str, Any]:
+        """The view of a call that goes on."""
+        return await self._gateway.pipeline.view(call.plan_id, call.caller)
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a client waits for a call that asks it nothing."""
+        return min(CALL_WAIT_SECONDS, self._gateway.settings.server.wait_max_seconds)
+
+    def _begin(
+        self, plan: UnverifiedPlan, wait_seconds: float, within: AbstractContextManager[None]
+    ) -> "asyncio.Task[dict[str, Any]]":
+        async def run() -> dict[str, Any]:
+            with within:
+                return await self._gateway.pipeline.submit(plan, wait_seconds=wait_seconds)
+
+        call = asyncio.create_task(run())
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return call
+
+    def _signed(
+        self,
+        caller: Principal,
+        hand: str,
+        action: str,
+        arguments: Mapping[str, Any],
+        context_id: str,
+        jti: str | None = None,
+    ) -> UnverifiedPlan:
+        now = time.time()
+        settings = self._gateway.settings
+        issued_at = int(now)
+        payload = canonical(
+            {
+                "v": 1,
+                "iss": MCP_ISSUER,
+                "sub": caller.id,
+                "aud": settings.log.origin,
+                "tenant": caller.tenant,
+                "context_id": context_id,
+                "jti": secrets.token_hex(16) if jti is None else jti,
+                "iat": issued_at,
+                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
+                "nonce": secrets.token_hex(16),
+                "actions": [
+                    {
+                        "id": "call",
+                        "hand": hand,
+                        "action": action,
+                        "args": dict(arguments),
+                        "depends_on": [],
+                    }
+                ],
+            }
+        )
+        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
+        return UnverifiedPlan(signed.encode("ascii"), caller, now)
+
+
+def call_bytes(caller: Principal, hand: str, action: str, arguments: Mapping[str, Any]) -> bytes:
+    """What makes two calls the same: the principal, the hand, the action, and the arguments by their digest."""
+    digest = hashlib.sha256(canonical(dict(arguments))).hexdigest()
+    return canonical([caller.tenant, caller.id, hand, action, digest])
+
+
+def same_context(one: str, other: str) -> bool:
+    """Whether two calls are of one context, or of clients that keep none."""
+    return one == other or (one.startswith(ONE_CALL) and other.startswith(ONE_CALL))
+
+
+def plan_id(plan: UnverifiedPlan) -> str:
+    """The id that it has once it is verified."""
+    return hashlib.sha256(plan.raw).hexdigest()

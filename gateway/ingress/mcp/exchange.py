@@ -1,0 +1,75 @@
+"""One HTTP request of a client and its answer, and whether the client was still there when the answer was handed over.
+
+What was handed over whole, on a connection of which nothing says that it is gone, counts as delivered. A connection
+that breaks after the last byte left cannot be told from one on which it arrived.
+"""
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from mcp.server.context import ServerRequestContext
+from starlette.types import Message, Receive, Send
+
+from gateway.ingress.mcp.requests import scope_of
+
+SCOPE_KEY: Final = "handrail.exchange"
+_EXCHANGE: ContextVar["Exchange | None"] = ContextVar("exchange", default=None)
+
+
+class Exchange:
+    """A request and its answer.
+
+    Attributes:
+        plans: those whose client waits here.
+        answered: those whose outcome the answer is.
+        asked: those about which the answer asks the client something.
+        stream: session and id of the request, by which a client of the handshake era can have the answer later.
+        over: set once nothing more is sent.
+        delivered: whether the answer was handed over.
+    """
+
+    def __init__(self) -> None:
+        self.plans: set[str] = set()
+        self.answered: set[str] = set()
+        self.asked: set[str] = set()
+        self.stream: tuple[str, str] | None = None
+        self.over = False
+        self.delivered = False
+        self._gone = False
+
+    def enter(self) -> None:
+        """What is done in this context from now on is done for this exchange."""
+        _EXCHANGE.set(self)
+
+    def receiving(self, receive: Receive) -> Receive:
+        """``receive``, watched for the client's leaving."""
+
+        async def watched() -> Message:
+            message = await receive()
+            self._gone = self._gone or message["type"] == "http.disconnect"
+            return message
+
+        return watched
+
+    def sending(self, send: Send) -> Send:
+        """``send``, watched for the answer: what comes first once there is one, and is no sign of life (a comment of
+        server-sent events). The end of a stream is not waited for, since clients hang up when they have the answer."""
+
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and (self.answered or self.asked):
+                body = message.get("body", b"")
+                self.delivered = self.delivered or (bool(body) and not body.startswith(b":") and not self._gone)
+
+        return watched
+
+
+def exchange_here() -> Exchange | None:
+    """The exchange of this context."""
+    return _EXCHANGE.get()
+
+
+def exchange_of(ctx: ServerRequestContext[Any]) -> Exchange:
+    """The exchange of the HTTP request that carried this very message."""
+    found = scope_of(ctx).get(SCOPE_KEY)
+    return found if isinstance(found, Exchange) else Exchange()

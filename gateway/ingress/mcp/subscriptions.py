@@ -1,0 +1,304 @@
+"""What clients are told while nobody calls: that a resource changed which they watch, and that other tools or prompts
+are offered to them now.
+
+Each watched resource is a call of ``resources/subscribe`` that policy decides. A client of the handshake era is told on
+its session's stream, one of the stateless era on the stream that ``subscriptions/listen`` is.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from mcp import MCPError, types
+from mcp.server.context import ServerRequestContext
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
+
+from gateway.canonical import canonical
+from gateway.conversations import Unanswered
+from gateway.errors import HandrailError
+from gateway.ingress.mcp.calls import Calls
+from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
+from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.results import told
+from gateway.ingress.mcp.talks import session_of
+from gateway.ingress.mcp.uris import inward
+from gateway.manifest import Manifest
+from gateway.mcp_methods import CODE_FACT, McpMethod, is_method
+from gateway.model import Principal, StepStatus
+from gateway.reasons import Reason
+
+WATCHED_MAX: Final = 32
+"""Resources that one session, or one stream, watches."""
+STREAMS_PER_PRINCIPAL_MAX: Final = 8
+LOOK_SECONDS: Final = 2.0
+"""How often a stream looks whether its caller is offered other things."""
+STREAM_SECONDS: Final = 3600.0
+"""After so long a stream ends, and its client has to say anew who it is."""
+
+
+class Subscriber:
+    """``Conversation`` of a call that watches a resource, and its ``Watcher`` from then on."""
+
+    log_level: str | None = None
+
+    def __init__(self, uri: str, changed: Callable[[str], None], lost: Callable[[str], None]) -> None:
+        """
+        Args:
+            uri: as the client names it.
+            changed, lost: told of that.
+        """
+        self.answers: frozenset[str] = frozenset()
+        self.handshake = False
+        self.cancelled = asyncio.Event()
+        self._uri = uri
+        self._changed = changed
+        self._lost = lost
+
+    async def ask(self, key: str, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        """See ``Conversation``: it has a client for changes alone."""
+        raise Unanswered
+
+    def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """See ``Conversation``."""
+
+    def log(self, level: str, logger: str | None, data: Any) -> None:
+        """See ``Conversation``."""
+
+    def updated(self, uri: str) -> None:  # noqa: ARG002 - the server's name for it
+        """See ``Watcher``."""
+        if not self.cancelled.is_set():
+            self._changed(self._uri)
+
+    def lost(self) -> None:
+        """See ``Watcher``."""
+        if not self.cancelled.is_set():
+            self._lost(self._uri)
+
+
+class _Session:
+    """What a session of the handshake era watches."""
+
+    def __init__(self, ctx: ServerRequestContext[Any]) -> None:
+        self.watched: dict[str, Subscriber] = {}
+        self._ctx = ctx
+        self._changed: set[str] = set()
+        self._saying: asyncio.Task[None] | None = None
+
+    def changed(self, uri: str) -> None:
+        """Say so once the client takes it; once, however often it changed until then."""
+        self._changed.add(uri)
+        if self._saying is None or self._saying.done():
+            self._saying = asyncio.get_running_loop().create_task(self._say())
+
+    def lost(self, uri: str) -> None:
+        """Nobody says any more when it changes: that it may have is the last that is said."""
+        if (subscriber := self.watched.pop(uri, None)) is not None:
+            subscriber.cancelled.set()
+        self.changed(uri)
+
+    def end(self) -> None:
+        """The session is over."""
+        for subscriber in self.watched.values():
+            subscriber.cancelled.set()
+        self.watched.clear()
+        if self._saying is not None:
+            self._saying.cancel()
+
+    async def _say(self) -> None:
+        while self._changed:
+            await self._ctx.session.send_resource_updated(self._changed.pop())
+
+
+class Reaches(Asks, Protocol):
+    """What these handlers ask of the ingress."""
+
+    @property
+    def calls(self) -> Calls:
+        """The calls under way."""
+
+
+class Subscriptions:
+    """The handlers."""
+
+    def __init__(self, ingress: Reaches) -> None:
+        self._ingress = ingress
+        self._sessions: dict[tuple[str, str, str], _Session] = {}
+        self._streams: Counter[tuple[str, str]] = Counter()
+
+    async def subscribe(
+        self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams
+    ) -> types.EmptyResult:
+        """Watch a resource from now on."""
+        with guarded("resources/subscribe"):
+            caller = self._ingress.caller(ctx)
+            self._require(ctx, caller)
+            session = self._session(ctx, caller)
+            if params.uri in session.watched:
+                return types.EmptyResult()
+            if len(session.watched) >= WATCHED_MAX:
+                raise MCPError(types.INVALID_PARAMS, "Too many subscriptions")
+            subscriber = Subscriber(params.uri, session.changed, session.lost)
+            session.watched[params.uri] = subscriber
+            try:
+                await self._watch(ctx, caller, params.uri, subscriber)
+            except BaseException:
+                subscriber.cancelled.set()
+                session.watched.pop(params.uri, None)
+                raise
+            return types.EmptyResult()
+
+    async def unsubscribe(
+        self, ctx: ServerRequestContext[Any], params: types.UnsubscribeRequestParams
+    ) -> types.EmptyResult:
+        """Watch it no longer."""
+        with guarded("resources/unsubscribe"):
+            caller = self._ingress.caller(ctx)
+            self._require(ctx, caller)
+            session = self._sessions.get(session_of(ctx, caller))
+            subscriber = session.watched.pop(params.uri, None) if session is not None else None
+            if subscriber is not None:
+                subscriber.cancelled.set()
+            return types.EmptyResult()
+
+    async def listen(
+        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        """A stream of what the client asked to be told, and may be."""
+        with guarded("subscriptions/listen"):
+            caller = self._ingress.caller(ctx)
+            owner = (caller.tenant, caller.id)
+            uris = params.notifications.resource_subscriptions or []
+            if self._streams[owner] >= STREAMS_PER_PRINCIPAL_MAX or len(uris) > WATCHED_MAX:
+                raise MCPError(types.INTERNAL_ERROR, "Subscription limit reached")
+            self._streams[owner] += 1
+            try:
+                return await self._stream(ctx, caller, params.notifications)
+            finally:
+                self._streams[owner] -= 1
+                if not self._streams[owner]:
+                    del self._streams[owner]
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _stream(
+        self, ctx: ServerRequestContext[Any], caller: Principal, wanted: types.SubscriptionFilter
+    ) -> types.SubscriptionsListenResult:
+        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        changed: set[str] = set()
+        wake, over = asyncio.Event(), asyncio.Event()
+
+        def updated(uri: str) -> None:
+            changed.add(uri)
+            wake.set()
+
+        def lost(_: str) -> None:
+            over.set()
+            wake.set()
+
+        async def say(notification: Any) -> None:
+            await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+
+        subscribers: list[Subscriber] = []
+        try:
+            watched = []
+            for uri in dict.fromkeys(wanted.resource_subscriptions or ()):
+                subscriber = Subscriber(uri, updated, lost)
+                subscribers.append(subscriber)
+                try:
+                    await self._watch(ctx, caller, uri, subscriber)
+                except MCPError:
+                    continue
+                watched.append(uri)
+            honoured = types.SubscriptionFilter(
+                tools_list_changed=wanted.tools_list_changed or None,
+                prompts_list_changed=wanted.prompts_list_changed or None,
+                resource_subscriptions=watched or None,
+            )
+            acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
+            await say(types.SubscriptionsAcknowledgedNotification(params=acknowledged))
+            lists = bool(honoured.tools_list_changed or honoured.prompts_list_changed)
+            seen = self._offered(ctx, caller)
+            ends = asyncio.get_running_loop().time() + STREAM_SECONDS
+            while not over.is_set() and asyncio.get_running_loop().time() < ends:
+                waiting = asyncio.ensure_future(wake.wait())
+                try:
+                    await asyncio.wait({waiting}, timeout=LOOK_SECONDS if lists else STREAM_SECONDS)
+                finally:
+                    waiting.cancel()
+                wake.clear()
+                while changed:
+                    told_of = types.ResourceUpdatedNotificationParams(uri=changed.pop(), _meta=meta)
+                    await say(types.ResourceUpdatedNotification(params=told_of))
+                now = self._offered(ctx, caller)
+                if now != seen:
+                    seen = now
+                    about = types.NotificationParams(_meta=meta)
+                    if honoured.tools_list_changed:
+                        await say(types.ToolListChangedNotification(params=about))
+                    if honoured.prompts_list_changed:
+                        await say(types.PromptListChangedNotification(params=about))
+        finally:
+            for subscriber in subscribers:
+                subscriber.cancelled.set()
+        return types.SubscriptionsListenResult(_meta=meta)
+
+    def _offered(self, ctx: ServerRequestContext[Any], caller: Principal) -> str:
+        """A digest of what this endpoint offers the caller now, as far as it was pinned."""
+        digests = sorted(one.digest for one in self._ingress.manifests(caller, hand_of(scope_of(ctx))))
+        return hashlib.sha256(canonical(digests)).hexdigest()
+
+    async def _watch(self, ctx: ServerRequestContext[Any], caller: Principal, uri: str, subscriber: Subscriber) -> None:
+        """Have a hand's server say when a resource changes.
+
+        Raises:
+            MCPError: it will not: there is no such resource, not for this caller, or policy does not let it.
+        """
+        located = self._located(ctx, caller, uri)
+        if located is None:
+            self._ingress.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+            raise no_resource(ctx, uri)
+        hand, own = located
+        call = self._ingress.calls.begin(
+            caller, hand, McpMethod.RESOURCES_SUBSCRIBE.value, {"uri": own}, context_id(ctx, caller), subscriber
+        )
+        try:
+            view = await asyncio.shield(call.view)
+        except HandrailError as error:
+            raise error_of(refusal(error)) from None
+        step = view["steps"][0]
+        if StepStatus(step["status"]) is not StepStatus.SUCCEEDED:
+            why = step.get("error") or {}
+            failed = Failed(why.get("code", step["status"]), told(view, self._ingress.public_url), why.get(CODE_FACT))
+            raise no_resource(ctx, uri) if failed.by_the_params else error_of(failed)
+
+    def _located(self, ctx: ServerRequestContext[Any], caller: Principal, uri: str) -> tuple[str, str] | None:
+        """Hand and own URI of a resource that can be watched here."""
+        alone = hand_of(scope_of(ctx))
+        hands = _watching(self._ingress.manifests(caller, alone))
+        found = (alone, uri) if alone is not None else inward(uri)
+        return found if found is not None and found[0] in hands else None
+
+    def _require(self, ctx: ServerRequestContext[Any], caller: Principal) -> None:
+        """Raises ``MCPError`` where no hand here can be watched."""
+        if not _watching(self._ingress.manifests(caller, hand_of(scope_of(ctx)))):
+            self._ingress.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+            raise MCPError(types.METHOD_NOT_FOUND, "Method not found")
+
+    def _session(self, ctx: ServerRequestContext[Any], caller: Principal) -> _Session:
+        key = session_of(ctx, caller)
+        if (found := self._sessions.get(key)) is None:
+            found = self._sessions[key] = _Session(ctx)
+
+            def end() -> None:
+                self._sessions.pop(key, None)
+                found.end()
+
+            ctx.session._connection.exit_stack.callback(end)  # noqa: SLF001 - the one place that knows when it is over
+        return found
+
+
+def _watching(manifests: Sequence[Manifest]) -> frozenset[str]:
+    method = McpMethod.RESOURCES_SUBSCRIBE
+    return frozenset(one.hand for one in manifests if method in one.actions and is_method(one.adapter, method))

@@ -1,0 +1,211 @@
+"""A call, from the request that begins it to the one that gets its result: the client may be asked in between."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from mcp import MCPError, types
+from mcp.server.context import ServerRequestContext
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
+
+from gateway.conversations import Unanswered
+from gateway.errors import HandrailError, Refused
+from gateway.ingress.mcp.asking import APPROVAL_KEY, shown, waits_for_people
+from gateway.ingress.mcp.calls import Call, Calls
+from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
+from gateway.ingress.mcp.exchange import exchange_of
+from gateway.ingress.mcp.parking import Parking, Target
+from gateway.ingress.mcp.reissues import Reissues, named
+from gateway.ingress.mcp.requests import SESSION_HEADER
+from gateway.manifest import Manifest
+from gateway.mcp_methods import CODE_FACT, McpQuestion
+from gateway.model import PlanStatus, Principal, StepStatus
+from gateway.reasons import Reason
+
+LEVELS_MAX: Final = 1024
+"""Sessions whose log level is remembered."""
+
+Params = types.CallToolRequestParams | types.GetPromptRequestParams | types.ReadResourceRequestParams
+
+
+class LogLevels:
+    """From which level on each session of the handshake era wants log messages."""
+
+    def __init__(self) -> None:
+        self._levels: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+    def put(self, ctx: ServerRequestContext[Any], caller: Principal, level: str) -> None:
+        """The session's client said so."""
+        key = session_of(ctx, caller)
+        self._levels[key] = level
+        self._levels.move_to_end(key)
+        if len(self._levels) > LEVELS_MAX:
+            self._levels.popitem(last=False)
+
+    def of(self, ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
+        """What a request's client wants; ``None`` where it wants none."""
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            return self._levels.get(session_of(ctx, caller), LEVEL_UNTIL_SET)
+        asked = (ctx.meta or {}).get(types.LOG_LEVEL_META_KEY)
+        return asked if asked in LEVELS else None
+
+
+class Talks:
+    """The calls whose clients can be talked to."""
+
+    def __init__(self, calls: Calls, reissues: Reissues) -> None:
+        self._calls = calls
+        self._reissues = reissues
+        self._parking = Parking()
+        self.levels = LogLevels()
+
+    async def call(
+        self, ctx: ServerRequestContext[Any], target: Target, context_id: str, params: Params
+    ) -> dict[str, Any] | types.InputRequiredResult:
+        """Begin a call, or go on with one that waits for this client's answers.
+
+        Returns:
+            The view of its plan; or what the client is to be asked.
+
+        Raises:
+            HandrailError: the whole plan is refused.
+            MCPError: ``requestState`` names no call of this caller with these arguments.
+        """
+        responses = {key: plain(one) for key, one in (params.input_responses or {}).items() if key != APPROVAL_KEY}
+        key = named(ctx, target.caller)
+        again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
+        if params.request_state is None:
+            talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
+            call = await again()
+            if call is None:
+                arguments = target.arguments
+                call = self._calls.begin(target.caller, target.hand, target.action, arguments, context_id, talk, key)
+        else:
+            parked = self._parking.take(target, params.request_state)
+            call, talk = parked.call, parked.talk
+            talk.resume(ctx, responses)
+        try:
+            try:
+                answer = await self._answered(ctx, params, target, call, talk)
+            except Refused as refused:
+                # Another gateway had the idempotency key's call first.
+                self._calls.forget({call.plan_id})
+                first = await again() if key is not None and refused.reason is Reason.VERIFY_REPLAYED else None
+                if first is None:
+                    raise
+                call = first
+                answer = await self._answered(ctx, params, target, call, talk)
+        except asyncio.CancelledError:
+            if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+                # It said so, or ended its session. A stateless client says nothing: it may only have lost the
+                # connection, and will call again.
+                talk.cancelled.set()
+                self._reissues.unwanted(call.plan_id)
+            talk.give_up()
+            raise
+        finally:
+            if call.followed:
+                call.view.cancel()
+            await talk.leave()
+        if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=False)
+        elif isinstance(answer, types.InputRequiredResult) and APPROVAL_KEY not in (answer.input_requests or {}):
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=True)
+        return answer
+
+    async def _answered(
+        self, ctx: ServerRequestContext[Any], params: Params, target: Target, call: Call, talk: ClientTalk
+    ) -> dict[str, Any] | types.InputRequiredResult:
+        """What the request is answered with. While it waits, it is its plan's client that is there."""
+        exchange = exchange_of(ctx)
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and isinstance(ctx.request, Request):
+            exchange.stream = (ctx.request.headers.get(SESSION_HEADER, ""), str(ctx.request_id))
+        self._reissues.waits(exchange, call.plan_id)
+        answer = await self._followed(target, call, talk)
+        if isinstance(answer, types.InputRequiredResult):
+            return answer
+        follow, url = partial(self._until_done, call), self._calls.public_url
+        return await shown(ctx, params, answer, url, follow, self._calls.patience_seconds)
+
+    def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
+        return self._calls.follow(call.plan_id, call.caller, people=True).view
+
+    async def _followed(
+        self, target: Target, call: Call, talk: ClientTalk
+    ) -> dict[str, Any] | types.InputRequiredResult:
+        """What the request is answered with: the outcome, a question, or that the call goes on."""
+        loop = asyncio.get_running_loop()
+        quiet_since = loop.time()
+        while True:
+            talk.changed.clear()
+            if call.view.done():
+                talk.give_up()
+                return await call.view
+            if questions := talk.questions():
+                state = self._parking.park(target, call, talk)
+                if state is not None:
+                    return types.InputRequiredResult(input_requests=questions, request_state=state)
+                talk.give_up()
+            if talk.asks:
+                quiet_since = loop.time()
+            changed = asyncio.ensure_future(talk.changed.wait())
+            try:
+                await asyncio.wait(
+                    {call.view, changed},
+                    timeout=max(0.0, quiet_since + self._calls.patience_seconds - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                changed.cancel()
+            if not call.view.done() and not talk.asks and loop.time() >= quiet_since + self._calls.patience_seconds:
+                talk.give_up()
+                return await self._calls.now(call)
+
+    def _judge(self, target: Target, context_id: str) -> Judge:
+        async def judge(question: McpQuestion, args: Mapping[str, Any], wanted: str) -> dict[str, Any]:
+            try:
+                view = await self._calls.submit(
+                    target.caller, target.hand, question.value, args, context_id, carried=True
+                )
+            except HandrailError:
+                raise Unanswered from None
+            step = view["steps"][0]
+            if StepStatus(step["status"]) is not StepStatus.SUCCEEDED:
+                raise Unanswered
+            given = ((step.get("result") or {}).get("structured") or {}).get(wanted)
+            if not isinstance(given, dict):
+                raise Unanswered
+            return given
+
+        return judge
+
+
+def session_of(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+    """Tenant, principal and session of a request."""
+    session = ctx.request.headers.get(SESSION_HEADER, "") if isinstance(ctx.request, Request) else ""
+    return caller.tenant, caller.id, session
+
+
+def require_able(ctx: ServerRequestContext[Any], view: Mapping[str, Any], manifest: Manifest | None) -> None:
+    """Raise ``MCPError`` where a call did nothing because its client cannot be asked what the server has to ask."""
+    error = view["steps"][0].get("error") or {}
+    if error.get(CODE_FACT) != types.MISSING_REQUIRED_CLIENT_CAPABILITY or manifest is None:
+        return
+    able = abilities(ctx.session.client_capabilities)
+    askable = {
+        "sampling": (McpQuestion.SAMPLING, "sampling"),
+        "elicitation": (McpQuestion.ELICITATION, "elicitation.form"),
+        "roots": (McpQuestion.ROOTS, "roots"),
+    }
+    lacking: dict[str, dict[str, Any]] = {
+        name: {} for name, (question, word) in askable.items() if question in manifest.actions and word not in able
+    }
+    if lacking:
+        raise MCPError(
+            types.MISSING_REQUIRED_CLIENT_CAPABILITY,
+            "The tool has to ask the client something that it cannot be asked",
+            {"requiredCapabilities": lacking},
+        )

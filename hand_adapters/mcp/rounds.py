@@ -1,0 +1,106 @@
+"""A call that a server answers with a question (``InputRequiredResult``, 2026-07-28): the client is asked, and the call
+sent again with the answers, until there is a result.
+
+Between two rounds nothing is under way at the server, and the session serves other calls.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from mcp_types import ErrorData
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.calls import HandCall, HandResult
+from gateway.mcp_methods import McpQuestion
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters.contract import HandError
+from hand_adapters.mcp import talk
+from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
+from hand_adapters.mcp.talk import QUESTIONS_MAX, Declared
+
+ROUNDS_MAX: Final = 10
+"""Rounds of one call."""
+_PAUSES_SECONDS: Final = (0.05, 0.1, 0.2, 0.25)
+"""Before a round that asks nothing: the server wants time."""
+
+
+class Asked(BaseModel):
+    """An answer that is a question, as the server wrote it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["input_required"] = Field(alias="resultType")
+    requests: dict[str, dict[str, Any]] = Field(default_factory=dict, alias="inputRequests")
+    state: str | None = Field(None, alias="requestState")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What goes with a call that is sent again: the answers, and what the server wants to find again."""
+
+    responses: Mapping[str, Any] | None
+    state: str | None
+
+    def params(self) -> dict[str, Any]:
+        """As members of the request's params."""
+        given = {"inputResponses": self.responses, "requestState": self.state}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+Once = Callable[[HandCall, Round | None], Awaitable[HandResult | Asked]]
+
+
+async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
+    """Run a call in as many rounds as it takes, all within its deadline.
+
+    Raises:
+        HandError: as ``once`` does; ``hand.protocol`` of a server that asks what it may not, or without end;
+            ``hand.failed`` where a question got no answer; ``hand.timeout``: unknown, for the server may have acted.
+    """
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + call.deadline_seconds
+    sent: Round | None = None
+    for number in range(ROUNDS_MAX):
+        outcome = await once(replace(call, deadline_seconds=max(0.0, ends - loop.time())), sent)
+        if isinstance(outcome, HandResult):
+            return outcome
+        try:
+            async with asyncio.timeout_at(ends):
+                if not outcome.requests:
+                    await asyncio.sleep(_PAUSES_SECONDS[min(number, len(_PAUSES_SECONDS) - 1)])
+                    sent = Round(None, outcome.state)
+                else:
+                    sent = Round(await _answers(call, declared, outcome), outcome.state)
+        except TimeoutError:
+            raise HandError(Reason.HAND_TIMEOUT, HandFailure.UNKNOWN, "waiting for the client's answer") from None
+    raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "the server asks without end")
+
+
+async def _answers(call: HandCall, declared: Declared, asked: Asked) -> dict[str, Any]:
+    """The answers of one round. Raises ``HandError`` where there is one missing."""
+    if call.conversation is None or len(asked.requests) > QUESTIONS_MAX:
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
+    if not all(talk.offered(declared, call, one.get("method")) for one in asked.requests.values()):
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "a question that nobody said can be answered")
+    questions = asyncio.gather(
+        *(
+            talk.ask(declared, call, key, str(one["method"]), one.get("params") or {})
+            for key, one in asked.requests.items()
+        )
+    )
+    try:
+        given = await unless_cancelled(call, questions)
+    except TakenBack:
+        raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "the client took its call back") from None
+    answers: dict[str, Any] = {}
+    for (key, one), answer in zip(asked.requests.items(), given, strict=True):
+        if not isinstance(answer, ErrorData):
+            answers[key] = answer
+        elif one["method"] == McpQuestion.ELICITATION:
+            answers[key] = {"action": "decline"}
+        else:
+            raise HandError(Reason.HAND_FAILED, HandFailure.UNKNOWN, "a question of the server got no answer")
+    return answers

@@ -1,0 +1,309 @@
+"""What a server says to the client of a call beside its answer: questions, progress and log messages, each only where
+the operator declared it, counted, and cleaned of what no reader sees.
+
+A session serves one call at a time, so what arrives while a call runs is of that call, and goes to its client alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from mcp.client.session import ClientRequestContext
+from mcp_types import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    CreateMessageResultWithTools,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    ErrorData,
+    ListRootsResult,
+    LoggingMessageNotificationParams,
+    SamplingCapability,
+    SamplingToolsCapability,
+)
+from pydantic import BaseModel, ValidationError
+
+from gateway.calls import HandCall
+from gateway.conversations import Unanswered
+from gateway.mcp_methods import McpQuestion
+from gateway.safe import safe
+from gateway.settings import HandSettings
+
+QUESTIONS_MAX: Final = 16
+"""Questions of one call."""
+NOTES_MAX: Final = 256
+"""Progress and log messages of one call that are passed on; what is more is dropped."""
+TEXT_MAX_CHARACTERS: Final = 4096
+"""Of the text of a progress or log message; the rest is cut off."""
+VALUES_MAX: Final = 1024
+"""Values in one question, or in one log message."""
+DEPTH_MAX: Final = 24
+
+HANDSHAKE: Final = "handshake"
+"""Among the answers: their clients are of that era, so a server of both is spoken to in it. Some of its tools ask in no
+other."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_NEEDS: Final = {
+    McpQuestion.SAMPLING: "sampling",
+    McpQuestion.ELICITATION: "elicitation.form",
+    McpQuestion.ROOTS: "roots",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the operator lets a server say.
+
+    Attributes:
+        hosts: where it may send a person to.
+    """
+
+    questions: frozenset[McpQuestion] = frozenset()
+    progress: bool = False
+    logging: bool = False
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: HandSettings) -> "Declared":
+        """As a hand's settings say."""
+        said = settings.mcp
+        return cls(
+            frozenset(one for one in McpQuestion if one in settings.actions),
+            said.progress,
+            said.logging,
+            frozenset(said.elicitation_hosts),
+        )
+
+    def answers(self, call: HandCall) -> frozenset[str]:
+        """What a server may be told that the client of ``call`` can be asked, and whether it is better asked in a
+        revision with a handshake."""
+        if call.conversation is None:
+            return frozenset()
+        asked = {word for question in self.questions for word in _words(question, url=bool(self.hosts))}
+        answers = call.conversation.answers & asked
+        return answers | {HANDSHAKE} if answers and call.conversation.handshake else answers
+
+
+def joined(purpose: str, answers: frozenset[str]) -> str:
+    """What a session is for, with what its server is told that it can ask, which it is told when it opens."""
+    return "\x1f".join((purpose, *sorted(answers)))
+
+
+def parted(purpose: str) -> tuple[str, frozenset[str]]:
+    """What :func:`joined` joined."""
+    own, *answers = purpose.split("\x1f")
+    return own, frozenset(answers)
+
+
+def _words(question: McpQuestion, *, url: bool) -> frozenset[str]:
+    if question is McpQuestion.SAMPLING:
+        return frozenset({"sampling", "sampling.tools"})
+    if question is McpQuestion.ELICITATION:
+        return frozenset({"elicitation.form", *(("elicitation.url",) if url else ())})
+    return frozenset({"roots"})
+
+
+class Talk:
+    """What one session's server may say. The session tells it which call runs."""
+
+    def __init__(self, declared: Declared = Declared(), answers: frozenset[str] = frozenset()) -> None:
+        """
+        Args:
+            answers: what the clients of all calls of this session can be asked; see :meth:`Declared.answers`.
+        """
+        self.declared = declared
+        self._answers = answers
+        self._call: HandCall | None = None
+        self._questions = self._notes = 0
+
+    def options(self) -> dict[str, Any]:
+        """How the SDK's client is made, which from that tells the server what it can be asked."""
+        options: dict[str, Any] = {}
+        if "sampling" in self._answers:
+            options["sampling_callback"] = self._sample
+            if "sampling.tools" in self._answers:
+                options["sampling_capabilities"] = SamplingCapability(tools=SamplingToolsCapability())
+        if self._answers & {"elicitation.form", "elicitation.url"}:
+            options["elicitation_callback"] = self._elicit
+        if "roots" in self._answers:
+            options["list_roots_callback"] = self._roots
+        if self.declared.logging:
+            options["logging_callback"] = self._logged
+        return options
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """How the SDK's client agrees on a revision, and how it does where the server takes none of those."""
+        return ("legacy", "auto") if HANDSHAKE in self._answers else ("auto",)
+
+    def begin(self, call: HandCall) -> None:
+        """A call runs from now on."""
+        self._call, self._questions, self._notes = call, 0, 0
+
+    def end(self) -> None:
+        """No call runs."""
+        self._call = None
+
+    def log_level(self, call: HandCall) -> str | None:
+        """From which level on the server is asked for log messages."""
+        return call.conversation.log_level if self.declared.logging and call.conversation is not None else None
+
+    async def progressed(self, progress: float, total: float | None, message: str | None) -> None:
+        """The server says how far it is."""
+        if self.declared.progress and self._noted() and self._call is not None and self._call.conversation is not None:
+            self._call.conversation.progress(progress, total, None if message is None else _text(message))
+
+    async def _logged(self, params: LoggingMessageNotificationParams) -> None:
+        if self._noted() and self._call is not None and self._call.conversation is not None:
+            try:
+                data = clean(params.data)
+            except ValueError:
+                return
+            logger = None if params.logger is None else _text(params.logger)[:256]
+            self._call.conversation.log(params.level, logger, data)
+
+    def _noted(self) -> bool:
+        self._notes += 1
+        return self._notes <= NOTES_MAX
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    async def _sample(
+        self, _: ClientRequestContext, params: CreateMessageRequestParams
+    ) -> CreateMessageResult | CreateMessageResultWithTools | ErrorData:
+        answer = await self._asked(McpQuestion.SAMPLING, params)
+        if isinstance(answer, ErrorData):
+            return answer
+        if isinstance(answer.get("content"), list):
+            return _checked(CreateMessageResultWithTools, answer)
+        return _checked(CreateMessageResult, answer)
+
+    async def _elicit(self, _: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        answer = await self._asked(McpQuestion.ELICITATION, params)
+        if isinstance(answer, ErrorData):
+            return answer if answer.code != INVALID_REQUEST else ElicitResult(action="decline")
+        return _checked(ElicitResult, answer)
+
+    async def _roots(self, _: ClientRequestContext) -> ListRootsResult | ErrorData:
+        answer = await self._asked(McpQuestion.ROOTS, None)
+        return answer if isinstance(answer, ErrorData) else _checked(ListRootsResult, answer)
+
+    async def _asked(self, question: McpQuestion, params: BaseModel | None) -> Mapping[str, Any] | ErrorData:
+        """The answer to a question that came while a call runs, or the error that says that there is none."""
+        self._questions += 1
+        if self._call is None or self._questions > QUESTIONS_MAX:
+            return ErrorData(code=INVALID_REQUEST, message="Refused")
+        said = {} if params is None else params.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return await ask(self.declared, self._call, f"question-{self._questions}", question, said)
+
+
+def offered(declared: Declared, call: HandCall, method: object) -> bool:
+    """Whether the server of a call was told that it can ask this."""
+    if not isinstance(method, str) or method not in declared.questions or call.conversation is None:
+        return False
+    words = _words(McpQuestion(method), url=bool(declared.hosts))
+    return not words.isdisjoint(call.conversation.answers)
+
+
+async def ask(
+    declared: Declared, call: HandCall, key: str, method: str, params: Mapping[str, Any]
+) -> Mapping[str, Any] | ErrorData:
+    """Ask the client of a call one question of its server.
+
+    Returns:
+        The answer as policy left it; or an error, which tells the server nothing of why.
+    """
+    if not offered(declared, call, method) or call.conversation is None:
+        return ErrorData(code=METHOD_NOT_FOUND, message="Method not found")
+    question = McpQuestion(method)
+    try:
+        asked = _question(declared, question, params)
+    except ValueError:
+        return ErrorData(code=INVALID_PARAMS, message="Invalid params")
+    needed = "elicitation.url" if asked.get("mode") == "url" else _NEEDS[question]
+    if needed not in call.conversation.answers:
+        return ErrorData(code=INVALID_PARAMS, message="The client cannot be asked this")
+    try:
+        return await call.conversation.ask(key, question.value, asked)
+    except Unanswered:
+        return ErrorData(code=INVALID_REQUEST, message="Refused")
+
+
+def _question(declared: Declared, question: McpQuestion, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked, as the protocol has it, without what is of the connection, and cleaned.
+
+    Raises:
+        ValueError: it is no such question, or sends a person where the operator did not say.
+    """
+    if question is McpQuestion.ROOTS:
+        return {}
+    model: BaseModel
+    if question is McpQuestion.SAMPLING:
+        # What of other servers a client would put beside the messages is not this server's to see.
+        model = CreateMessageRequestParams.model_validate(params, by_name=False).model_copy(
+            update={"include_context": None, "meta": None, "task": None}
+        )
+    elif params.get("mode") == "url":
+        model = ElicitRequestURLParams.model_validate(params, by_name=False)
+        _may_send_to(declared, model.url)
+        model = model.model_copy(update={"meta": None, "task": None})
+    else:
+        model = ElicitRequestFormParams.model_validate(params, by_name=False)
+        model = model.model_copy(update={"meta": None, "task": None})
+    said = model.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {name: clean(value) for name, value in said.items()}
+
+
+def _may_send_to(declared: Declared, url: str) -> None:
+    """Raises ``ValueError`` where a person may not be sent to ``url``."""
+    if safe(url) != url or any(char in url for char in "\\ "):
+        raise ValueError("a URL with characters that programs read differently")
+    parts = urlsplit(url)
+    if parts.scheme != "https" or "@" in parts.netloc or "%" in parts.netloc or parts.port not in {None, 443}:
+        raise ValueError("not a plain https URL")
+    if parts.hostname not in declared.hosts:
+        raise ValueError("a host that the operator did not name")
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """JSON with every control and invisible character in its strings spelled out, line feeds and tabs apart.
+
+    Raises:
+        ValueError: it is nested deeper than :data:`DEPTH_MAX`, or has more values than :data:`VALUES_MAX` in one place.
+    """
+    if depth > DEPTH_MAX:
+        raise ValueError("nested too deep")
+    if isinstance(value, str):
+        return _spelled(value)
+    if isinstance(value, list):
+        if len(value) > VALUES_MAX:
+            raise ValueError("too many values")
+        return [clean(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        if len(value) > VALUES_MAX:
+            raise ValueError("too many values")
+        return {_spelled(name): clean(item, depth + 1) for name, item in value.items()}
+    return value
+
+
+def _spelled(text: str) -> str:
+    return "\t".join(safe(part, lines=True) for part in text.split("\t"))
+
+
+def _text(text: str) -> str:
+    return safe(text[:TEXT_MAX_CHARACTERS])
+
+
+def _checked(kind: type[ModelT], answer: Mapping[str, Any]) -> ModelT | ErrorData:
+    try:
+        return kind.model_validate(answer, by_name=False)
+    except ValidationError:
+        return ErrorData(code=INVALID_REQUEST, message="Refused")

@@ -1,0 +1,140 @@
+"""Resources that clients watch, and lists that change, through a whole gateway."""
+
+import asyncio
+
+import pytest
+from mcp import MCPError
+from mcp.types import (
+    EmptyResult,
+    ResourceUpdatedNotification,
+    SubscribeRequest,
+    SubscribeRequestParams,
+    UnsubscribeRequest,
+    UnsubscribeRequestParams,
+)
+
+from gateway.ingress.mcp.subscriptions import WATCHED_MAX, Subscriber
+from tests.hands.servers.talker import ERAS, Talker, refusing
+from tests.hands.talk_support import Person, client, talking
+from tests.until import until
+
+NO_WATCHING = """package handrail
+
+# METADATA
+# title: Nobody watches
+decisions contains decision if {
+	some step in input.steps
+	step.action == "resources/subscribe"
+	decision := {"step": step.id, "effect": "deny", "reasons": [{"code": "t.no", "message": "No."}]}
+}
+"""
+ONE = "note://one"
+
+
+@pytest.fixture
+async def server(uvicorns):
+    return await uvicorns(Talker().server().streamable_http_app())
+
+
+async def subscribe(made, uri=ONE):
+    request = SubscribeRequest(params=SubscribeRequestParams(uri=uri))
+    return await made.session.send_request(request, EmptyResult)
+
+
+async def unsubscribe(made, uri=ONE):
+    request = UnsubscribeRequest(params=UnsubscribeRequestParams(uri=uri))
+    return await made.session.send_request(request, EmptyResult)
+
+
+def updates(person):
+    return [str(one.params.uri) for one in person.heard if isinstance(one, ResourceUpdatedNotification)]
+
+
+async def test_a_session_is_told_of_what_it_watches_and_of_nothing_else(server, tmp_path):
+    person, other = Person(), Person()
+    async with (
+        talking(server, tmp_path) as endpoint,
+        client(endpoint, "legacy", person) as made,
+        client(endpoint, "legacy", other) as second,
+    ):
+        assert made.server_capabilities.resources.subscribe is True
+        await subscribe(made)
+        await subscribe(made)
+        await second.call_tool("touch", {"uri": "note://two"})
+        await second.call_tool("touch", {"uri": ONE})
+        await until(lambda: updates(person))
+        await unsubscribe(made)
+        await second.call_tool("touch", {"uri": ONE})
+        await second.list_tools()
+    assert updates(person) == [ONE]
+    assert updates(other) == []
+
+
+async def test_a_stream_is_told_of_what_it_watches(server, tmp_path):
+    async with talking(server, tmp_path) as endpoint, client(endpoint, "auto", Person()) as made:
+        assert made.server_capabilities.resources.subscribe is True
+        async with made.listen(resource_subscriptions=[ONE, "note://two"]) as watched:
+            assert list(watched.honored.resource_subscriptions) == [ONE, "note://two"]
+            await made.call_tool("touch", {"uri": "note://three"})
+            await made.call_tool("touch", {"uri": "note://two"})
+            async with asyncio.timeout(20):
+                assert (await anext(watched)).uri == "note://two"
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_what_policy_denies_nobody_watches(server, mode, tmp_path):
+    person = Person()
+    async with talking(server, tmp_path, NO_WATCHING) as endpoint, client(endpoint, mode, person) as made:
+        if mode == "legacy":
+            with pytest.raises(MCPError, match=r"t\.no: No\."):
+                await subscribe(made)
+        else:
+            async with made.listen(tools_list_changed=True, resource_subscriptions=[ONE]) as watched:
+                assert not watched.honored.resource_subscriptions
+                assert watched.honored.tools_list_changed
+        await made.call_tool("touch", {"uri": ONE})
+    assert updates(person) == []
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_what_the_operator_did_not_declare_cannot_be_watched(server, mode, tmp_path):
+    declared = {"resources/list": {"side_effects": "none"}, "resources/read": {"side_effects": "none"}}
+    async with talking(server, tmp_path, actions=declared) as endpoint, client(endpoint, mode, Person()) as made:
+        assert made.server_capabilities.resources.subscribe is False
+        if mode == "legacy":
+            with pytest.raises(MCPError) as refused:
+                await subscribe(made)
+            assert refused.value.code == -32601
+        else:
+            async with made.listen(resource_subscriptions=[ONE]) as watched:
+                assert not watched.honored.resource_subscriptions
+
+
+async def test_a_server_that_cannot_be_heard_outside_of_calls_is_not_watched(uvicorns, tmp_path):
+    url = await uvicorns(refusing(Talker().server().streamable_http_app(), *ERAS["handshake"]))
+    async with talking(url, tmp_path) as endpoint, client(endpoint, "legacy", Person()) as made:
+        with pytest.raises(MCPError):
+            await subscribe(made)
+
+
+async def test_a_session_and_a_principal_watch_only_so_much(server, tmp_path):
+    async with talking(server, tmp_path) as endpoint:
+        async with client(endpoint, "legacy", Person()) as made:
+            for number in range(WATCHED_MAX):
+                await subscribe(made, f"note://{number}")
+            with pytest.raises(MCPError, match="Too many subscriptions"):
+                await subscribe(made, "note://more")
+        async with client(endpoint, "auto", Person()) as made:
+            with pytest.raises(MCPError, match="Subscription limit"):
+                async with made.listen(resource_subscriptions=[f"note://{one}" for one in range(WATCHED_MAX + 1)]):
+                    pass
+
+
+async def test_a_watcher_that_left_is_told_nothing():
+    told: list[str] = []
+    subscriber = Subscriber("u", told.append, told.append)
+    subscriber.updated("whatever its server calls it")
+    subscriber.cancelled.set()
+    subscriber.updated("u")
+    subscriber.lost()
+    assert told == ["u"]
