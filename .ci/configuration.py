@@ -17,6 +17,7 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    BrainSettings,
     ConnectionSettings,
     EgressLimits,
     EgressSettings,
@@ -27,6 +28,7 @@ from gateway.settings import (
     LoginSettings,
     MailSettings,
     McpClientSettings,
+    ModelSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -123,6 +125,12 @@ LOGIN = """\
 How people log in to the pages at that issuer: see [identity](identity.md#people-log-in-to-the-pages).
 """
 
+BRAINS = """\
+## [brains.ID]
+
+A model that runs may be put to: see [runs](runs.md#brains). `ID` is a lower-case name.
+"""
+
 WEBHOOKS = """\
 ## [webhooks.NAME]
 
@@ -215,6 +223,13 @@ The server of a hand with `adapter = "mail"`, and whom it may write to: see [mai
 `connections_max` is pinned.
 """
 
+MODEL = """\
+## [hands.ID.model]
+
+What the provider of a model may do itself, for a hand of `adapter = "anthropic"`: see
+[hands](hands.md#models-adapter--anthropic). All of it is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -226,8 +241,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
-hand may reach, and for third parties' adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"`, `"webhook"` and `"anthropic"`, for what the
+jail of a hand may reach, and for third parties' adapters that ask for it.
 """
 
 MCP = """\
@@ -274,7 +289,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
+        _table(Settings, "", skip=_sections(Settings) | {"brains", "hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -299,7 +314,8 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "python", "secrets", "slo", "wasm"}
+    parts += [BRAINS, _table(BrainSettings, None)]
+    tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -312,6 +328,7 @@ def document() -> str:
     parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
+    parts += [MODEL, _table(ModelSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [MCP, _table(McpClientSettings, None)]
     parts += [SLO, _table(SloSettings, None)]

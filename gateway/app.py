@@ -29,6 +29,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.draining import Drain
@@ -47,6 +48,7 @@ from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.opening import open_connectors
 from gateway.model import DEFAULT_TENANT
 from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
@@ -64,6 +66,8 @@ from gateway.reasons import Reason
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.parts import Parts
+from gateway.runs.service import Runs
 from gateway.secrets.broker import Broker
 from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
@@ -72,6 +76,7 @@ from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
+from gateway.store.client_calls import SqlClientCalls
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
@@ -82,6 +87,7 @@ from gateway.store.plans import SqlPlans
 from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
+from gateway.store.runs import SqlRuns
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.store.undelivered import SqlUndelivered
@@ -98,6 +104,7 @@ from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
+from hand_adapters.service_transport import service_transport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
@@ -204,6 +211,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
+    runs = SqlRuns(engine, gateway_id, root.derive("run rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -229,6 +237,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         cached=_cached(settings, hands, log, metrics),
         objectives=_objectives(settings, metrics, clock),
         scanner=settings.results.scanner(),
+        turns=runs,
         clock=clock,
     )
     locks = PlanLocks()
@@ -283,9 +292,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
+        managed_agents=open_connectors(
+            pipeline, engine, gateway_id, root.derive, hooks.reports, secrets.broker.value, service_transport
+        ),
         client_reports=hooks.reports,
         client_calls=hooks.calls,
+        known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 
 from gateway.certificates import Certificate, CertificateName, NameKind, checked_name
 from gateway.errors import Absent, Malformed, Refused
 from gateway.identity.bearers import Bearers, tenants_of
-from gateway.model import CONNECTOR_PREFIX, Issuer, Principal, Role
+from gateway.model import CONNECTOR_PREFIX, RUNS, Issuer, Principal, Role
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
 from gateway.settings import ServerSettings
@@ -156,5 +157,7 @@ class Callers(SqlDirectory):
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         """See ``ports.Directory``."""
         if issuer_id.startswith(CONNECTOR_PREFIX):
-            return self.connectors.issuer(issuer_id, tenant)
+            connector = self.connectors.issuer(issuer_id, tenant)
+            # Whoever begins a run tells the gateway itself what they want.
+            return replace(connector, attests_request=issuer_id == RUNS)
         return await super().issuer(issuer_id, tenant)

@@ -1,11 +1,13 @@
 """One call of a hand: what was decided, recorded and bound before, what goes with its requests, and what came of it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.conversations import Conversation
 from gateway.errors import Refused, Unavailable
+from gateway.messages_api.events import StreamEvent
 from gateway.model import EMPTY
 from gateway.reasons import Reason
 
@@ -52,6 +54,32 @@ class Progress:
     """How often it was sent; 1 where nobody counts."""
     unsent: bool = False
     """Whether the hand surely has not acted, and nothing is under way: it waits."""
+
+
+class Relay(Protocol):
+    """Whoever passes an answer on to the caller while it comes. What it is given was not held against any schema, so it
+    decides itself what goes out; the call's result is still what the adapter returns, at the end."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the caller's request, those that go with the call's."""
+
+    @property
+    def body(self) -> bytes:
+        """The caller's own spelling of ``HandCall.args``. Only an adapter that finds the two equal may send it."""
+
+    @property
+    def gone(self) -> asyncio.Event:
+        """Set when nobody waits for the answer any more: the call is ended, and what it used is its result."""
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """The hand began to answer. Once: whoever would begin a second time fails instead."""
+
+    async def event(self, event: StreamEvent) -> None:
+        """One event of a stream; returns when there is room for the next."""
+
+    async def chunk(self, chunk: bytes) -> None:
+        """A part of an answer that is no stream of events."""
 
 
 Prove = Callable[[str, str], str]
@@ -105,6 +133,8 @@ class HandCall:
     """With the client that waits for the call, where one is here."""
     carried: bool = field(default=False, compare=False, kw_only=True)
     """Whether it is a question, or an answer, of another call that runs here, and reaches no tool itself."""
+    relay: Relay | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """Whoever the answer is passed on to while it comes; ``None`` where it is given as a whole."""
     egress_hosts: tuple[str, ...] | None = None
     """The hosts that the decision lets the call reach, of those that the manifest names; ``None`` is all of these."""
     record: Callable[[str, Mapping[str, str | int], bytes], Awaitable[None]] = field(

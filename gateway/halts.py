@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from gateway.freeze import Concern, Freeze, FreezeState
+from gateway.reasons import Reason
 
 KILL_SECONDS: Final = 2.0
 """How long a call may take to end after it was cancelled. Then its step ends without it."""
@@ -21,12 +22,14 @@ class Halted(Exception):
     """A call was stopped by a freeze.
 
     Attributes:
+        freeze: ``None`` where it was none; ``reason`` says what it was.
         begun: whether the hand was called before.
     """
 
-    def __init__(self, freeze: Freeze | None, *, begun: bool) -> None:
+    def __init__(self, freeze: Freeze | None, *, begun: bool, reason: Reason = Reason.LOG_UNAVAILABLE) -> None:
         super().__init__("halted")
         self.freeze = freeze
+        self.reason = reason
         self.begun = begun
 
 
@@ -34,6 +37,7 @@ class Halted(Exception):
 class _Call:
     concern: Concern
     halted: "asyncio.Future[Freeze | None]"
+    reason: Reason = Reason.LOG_UNAVAILABLE
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class Halts:
             task.add_done_callback(_heed)
             if late:
                 _log.error("a hand does not let go of a call that was frozen", hand=concern.hand)
-            raise Halted(call.halted.result(), begun=True)
+            raise Halted(call.halted.result(), begun=True, reason=call.reason)
 
     def apply(self, state: FreezeState) -> int:
         """End every call that a freeze stops now; returns how many."""
@@ -90,6 +94,16 @@ class Halts:
         ended = 0
         for call in self._calls:
             if not call.halted.done():
+                call.halted.set_result(None)
+                ended += 1
+        return ended
+
+    def end(self, tenant: str, context_id: str, reason: Reason) -> int:
+        """End every call of a context, because nobody waits for it any more; returns how many."""
+        ended = 0
+        for call in self._calls:
+            if (call.concern.tenant, call.concern.context_id) == (tenant, context_id) and not call.halted.done():
+                call.reason = reason
                 call.halted.set_result(None)
                 ended += 1
         return ended

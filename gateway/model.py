@@ -21,6 +21,8 @@ CONNECTOR_PREFIX: Final = "connector:"
 """Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
 RETRIES: Final = f"{CONNECTOR_PREFIX}retries"
 """The gateway itself, where a person has it try a dead letter again. It alone says what a plan retries."""
+RUNS: Final = f"{CONNECTOR_PREFIX}runs"
+"""The gateway itself, where it asks a model and does what that says. It alone says which turn of a run a plan is."""
 
 
 class Effect(StrEnum):
@@ -264,6 +266,37 @@ class Retry:
     provenance: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
 
 
+class TurnKind(StrEnum):
+    """What a turn of a run is."""
+
+    MODEL = "model"
+    """The conversation is put to a model."""
+    TOOLS = "tools"
+    """What the model's answer asks for, in parallel."""
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class RunTurn:
+    """The turn of a run that a plan is.
+
+    Attributes:
+        number: 0, 1, 2, ...: no two plans are one turn.
+        brain: that is asked, or that asked for the tools.
+        attempt: how often the same was put to models, this time included.
+        steps: of the run, those of this turn included.
+        tokens: that the run had used before.
+    """
+
+    run_id: str
+    number: int
+    kind: TurnKind
+    brain: str
+    attempt: int
+    steps: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A verified plan whose envelope and graph are sound."""
@@ -284,6 +317,7 @@ class Plan:
     purpose: str | None = None
     request: str | None = None
     retries: Retry | None = None
+    run: RunTurn | None = None
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------

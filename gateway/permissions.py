@@ -32,6 +32,9 @@ class Permission(StrEnum):
     """Let the gateway act for oneself at a service, see that, and take it back. Nobody consents for somebody else."""
     CONNECTIONS_END = "connections.end"
     """See which services somebody has connected, and end that."""
+    AGENTS_MANAGE = "agents.manage"
+    """Have sessions of managed agents followed or let go, and set the permission policies of agents there."""
+    AGENTS_READ = "agents.read"
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
@@ -155,6 +158,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         Role.HAND: frozenset({Permission.STEPS_CLAIM}),
         Role.OPERATOR: frozenset(
             {
+                Permission.AGENTS_MANAGE,
+                Permission.AGENTS_READ,
                 Permission.FREEZES_READ,
                 Permission.FREEZES_SET,
                 Permission.FREEZES_LIFT,

@@ -103,7 +103,8 @@ class Pipeline(Plans):
             #   freeze.
             began = time.perf_counter()
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.cached, retrying, self.freezes.halts, self.conversations)
+                halts = self.freezes.halts
+                await dispatch.dispatch(plan, ending, self.cached, retrying, halts, self.conversations, live.relay)
             seconds = time.perf_counter() - began
 
             # 8 result: schema, size, redaction, personal data.

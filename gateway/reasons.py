@@ -136,6 +136,22 @@ class Reason(StrEnum):
     CONNECTION_REFUSED = "connection.refused"
     CONNECTION_UNAVAILABLE = "connection.unavailable"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # runs
+    RUN_NO_BRAIN = "run.no_brain"
+    RUN_BRAIN = "run.brain"
+    RUN_BUDGET = "run.budget"
+    RUN_DEADLINE = "run.deadline"
+    RUN_CANCELLED = "run.cancelled"
+    RUN_ANSWER = "run.answer"
+    RUN_STOPPED = "run.stopped"
+    RUN_ERASED = "run.erased"
+    # agents that run at Anthropic
+    AGENTS_UNAVAILABLE = "agents.unavailable"
+    AGENTS_REFUSED = "agents.refused"
+    AGENTS_UNMAPPED = "agents.unmapped"
+    AGENTS_BYPASSED = "agents.bypassed"
+    AGENTS_AMBIGUOUS = "agents.ambiguous"
+    AGENTS_LEASE_LOST = "agents.lease_lost"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
@@ -145,6 +161,7 @@ class Reason(StrEnum):
     LIMIT_NOTICES = "limit.notices"
     LIMIT_READS = "limit.reads"
     LIMIT_REPORTS = "limit.reports"
+    LIMIT_RUNS = "limit.runs"
     LIMIT_REQUESTS = "limit.requests"
     LIMIT_ANONYMOUS = "limit.anonymous"
     LIMIT_CONNECTIONS = "limit.connections"
@@ -267,6 +284,12 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
     Reason.CONNECTION_REFUSED: "The service did not agree, or its answer is not to a consent that you began here.",
     Reason.CONNECTION_UNAVAILABLE: "The authorization server of the service cannot be asked.",
+    Reason.AGENTS_UNAVAILABLE: "The service that runs the agents does not answer.",
+    Reason.AGENTS_REFUSED: "The service that runs the agents refuses the request.",
+    Reason.AGENTS_UNMAPPED: "The tool is none of the tools that this gateway knows for the agent.",
+    Reason.AGENTS_BYPASSED: "Something of this session went past the gateway, so nothing of it is let go any more.",
+    Reason.AGENTS_AMBIGUOUS: "The answer was sent, and whether the service has it nobody knows yet.",
+    Reason.AGENTS_LEASE_LOST: "The service took the work back, so what ran for it was ended.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
@@ -275,6 +298,15 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
     Reason.LIMIT_READS: "You read the log faster than one reader may.",
     Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
+    Reason.RUN_NO_BRAIN: "No brain of this gateway is for this: see [brains.ID] in its configuration.",
+    Reason.RUN_BRAIN: "The brain cannot be asked.",
+    Reason.RUN_BUDGET: "The run has used what it may.",
+    Reason.RUN_DEADLINE: "The run's time is over.",
+    Reason.RUN_CANCELLED: "The run was cancelled.",
+    Reason.RUN_ANSWER: "The model's answer cannot be used.",
+    Reason.RUN_STOPPED: "The model stopped before it was done.",
+    Reason.RUN_ERASED: "What the run is about was erased.",
+    Reason.LIMIT_RUNS: "You have as many runs under way as one principal may.",
     Reason.LIMIT_REQUESTS: "You send more requests than one principal may.",
     Reason.LIMIT_ANONYMOUS: "Too many requests without a credential that holds came from where you are.",
     Reason.LIMIT_CONNECTIONS: "Too many connections are open from where you are.",
@@ -333,6 +365,9 @@ class Conflict(StrEnum):
     LETTER_OWN = "letter.own"
     LETTER_ERASED = "letter.erased"
     LETTER_OLD = "letter.old"
+    RUN_TURN = "run.turn"
+    AGENT_SESSION = "agents.followed"
+    AGENT_CHANGED = "agents.changed"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -378,9 +413,12 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",
     Conflict.LETTER_ERASED: "What the step was to do was erased, so nobody can do it again.",
     Conflict.LETTER_OLD: "The log no longer holds what became of the step, so it can only be discarded.",
+    Conflict.RUN_TURN: "The run went on, or ended, elsewhere meanwhile.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
+    Conflict.AGENT_SESSION: "The session is followed already, or was.",
+    Conflict.AGENT_CHANGED: "The agent was changed at Anthropic while it was looked at.",
 }
 """Cause -> the one sentence a client may see."""
 

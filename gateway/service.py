@@ -24,6 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
@@ -37,6 +38,7 @@ from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
+from gateway.managed_agents.connectors import ManagedAgents
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
@@ -49,6 +51,7 @@ from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
+from gateway.runs.service import Runs
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.settling import DeadLetters
@@ -107,8 +110,11 @@ class Gateway:
     claims: Claims
     results: Results
     client_reports: ClientReports
+    managed_agents: ManagedAgents
     client_calls: ClientCalls
+    known_calls: KnownCalls
     hooks: ClaudeCodeHooks
+    runs: Runs
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals
@@ -166,9 +172,11 @@ class Gateway:
         await self.hands.start()
         await asyncio.to_thread(self.pipeline.scanner.start)
         await recover(self.pipeline, first=True)
+        self.runs.start()
         self.deliveries.start()
         self.pulling.start()
         self.witnesses.start()
+        self.managed_agents.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
         self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
         self._tasks.append(asyncio.create_task(self._every(GRANTS_SECONDS, self._follow_people)))
@@ -178,8 +186,10 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.managed_agents.close()
         await self.pulling.close()
         await self.deliveries.close()
+        await self.runs.close()
         await self.pipeline.close()
         await asyncio.to_thread(self.pipeline.scanner.close)
         await self.freezing.close()
@@ -199,6 +209,7 @@ class Gateway:
 
     async def finish(self) -> None:
         """Once nothing new is taken: returns when nothing that was taken is under way here any more."""
+        await self.runs.close()  # their next turns are taken elsewhere, or after the next start
         await self.pipeline.finish()
 
     def verifier_keys(self) -> list[str]:

@@ -12,11 +12,14 @@ from typing import Any, Final
 from gateway.calls import HandResult, Truncation
 from gateway.commitments import Committed
 from gateway.manifest import Manifest, Trust
+from gateway.messages_api.usage import tokens
 from gateway.model import ApprovalRequest, Attestation, Binding, Decision, Effect, Plan, PlanStatus, Step, StepStatus
 from gateway.reasons import TEXTS, Reason
 from gateway.times import format_time
 
 UNKNOWN: Final = "unknown"
+MODELS: Final = "anthropic"
+"""The adapter of hands that are models."""
 REPORTED_DONE: Final = "done"
 REPORTED_FAILED: Final = "failed"
 """What an entry says that a client reported of a step."""
@@ -206,6 +209,12 @@ class StepState:
         """End the step."""
         self.status = status
         self.error = StepError(reason, facts)
+
+    def used(self) -> Mapping[str, int]:
+        """Of a model's answer, ``input_tokens`` and ``output_tokens``."""
+        if self.manifest is None or self.manifest.adapter != MODELS or self.result is None or self.cached_from:
+            return {}
+        return tokens(self.result.structured)
 
     def tried(self) -> dict[str, int]:
         """For the facts of an error: how often the call was sent, where that was more than once."""

@@ -10,6 +10,7 @@ ENTRY_POINT_GROUP: Final = "handrail.adapters"
 BUILT_IN: Final = EntryPoints(
     EntryPoint(name, value, ENTRY_POINT_GROUP)
     for name, value in {
+        "anthropic": "hand_adapters.anthropic:AnthropicAdapter",
         "client": "hand_adapters.client:ClientAdapter",
         "http": "hand_adapters.http:HttpAdapter",
         "mail": "hand_adapters.mail:MailAdapter",

@@ -29,9 +29,11 @@ APPEND_ONLY: Final = {
     "offer_moves": (),
     "dead_letter_ends": (),
     "client_moves": (),
+    "client_calls": ("tenant", "caller", "call_id"),
+    "run_turns": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing, or
-where the log says whatever else is in it."""
+where the log, or a MAC, says whatever else is in it."""
 _CHANGES: Final = frozenset({"UPDATE", "DELETE"})
 _SAID_BY_THE_OWNER: Final = dict.fromkeys(("dropped_partitions", "retained_hashes"), _CHANGES | {"INSERT"})
 _KEPT: Final = dict.fromkeys(

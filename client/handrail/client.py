@@ -108,6 +108,10 @@ class Client:
     receipts = _sync(operations.plans.receipts)
     judge_calls = _sync(operations.calls.judge)
     report_step = _sync(operations.calls.report)
+    begin_run = _sync(operations.runs.begin_run)
+    runs = _sync(operations.runs.runs)
+    run_view = _sync(operations.runs.run)
+    cancel_run = _sync(operations.runs.cancel_run)
     approvals = _sync(operations.approvals.approvals)
     approval = _sync(operations.approvals.approval)
     answers = _sync(operations.approvals.answers)
@@ -170,6 +174,12 @@ class Client:
     dead_letters = _sync(operations.dead_letters.dead_letters)
     retry_step = _sync(operations.dead_letters.retry_step)
     discard_step = _sync(operations.dead_letters.discard_step)
+    agent_sessions = _sync(operations.managed_agents.agent_sessions)
+    agent_session = _sync(operations.managed_agents.agent_session)
+    follow_session = _sync(operations.managed_agents.follow_session)
+    release_session = _sync(operations.managed_agents.release_session)
+    managed_agent = _sync(operations.managed_agents.managed_agent)
+    adopt_agent = _sync(operations.managed_agents.adopt_agent)
     freezes = _sync(operations.freezes.freezes)
     freeze = _sync(operations.freezes.freeze)
     policy_rollout = _sync(operations.policy.policy_rollout)
@@ -201,7 +211,14 @@ class Client:
             Unreachable: where the first connection fails, or :data:`handrail.following.RECONNECTS_MAX` in a row bring
                 nothing new.
         """
-        state = Following(plan_id, self._pause_seconds)
+        yield from self._followed("plans", plan_id)
+
+    def follow_run(self, run_id: str) -> Iterator[Event]:
+        """The same of a run."""
+        yield from self._followed("runs", run_id)
+
+    def _followed(self, kind: str, name: str) -> Iterator[Event]:
+        state = Following(kind, name, self._pause_seconds)
         while not state.done:
             try:
                 with self._http.stream("GET", state.path, headers=state.headers(), timeout=STREAM_TIMEOUT) as response:
@@ -302,6 +319,10 @@ class AsyncClient:
     receipts = _async(operations.plans.receipts)
     judge_calls = _async(operations.calls.judge)
     report_step = _async(operations.calls.report)
+    begin_run = _async(operations.runs.begin_run)
+    runs = _async(operations.runs.runs)
+    run_view = _async(operations.runs.run)
+    cancel_run = _async(operations.runs.cancel_run)
     approvals = _async(operations.approvals.approvals)
     approval = _async(operations.approvals.approval)
     answers = _async(operations.approvals.answers)
@@ -364,6 +385,12 @@ class AsyncClient:
     dead_letters = _async(operations.dead_letters.dead_letters)
     retry_step = _async(operations.dead_letters.retry_step)
     discard_step = _async(operations.dead_letters.discard_step)
+    agent_sessions = _async(operations.managed_agents.agent_sessions)
+    agent_session = _async(operations.managed_agents.agent_session)
+    follow_session = _async(operations.managed_agents.follow_session)
+    release_session = _async(operations.managed_agents.release_session)
+    managed_agent = _async(operations.managed_agents.managed_agent)
+    adopt_agent = _async(operations.managed_agents.adopt_agent)
     freezes = _async(operations.freezes.freezes)
     freeze = _async(operations.freezes.freeze)
     policy_rollout = _async(operations.policy.policy_rollout)
@@ -390,7 +417,16 @@ class AsyncClient:
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:
         """See :meth:`Client.follow`."""
-        state = Following(plan_id, self._pause_seconds)
+        async for event in self._followed("plans", plan_id):
+            yield event
+
+    async def follow_run(self, run_id: str) -> AsyncIterator[Event]:
+        """See :meth:`Client.follow_run`."""
+        async for event in self._followed("runs", run_id):
+            yield event
+
+    async def _followed(self, kind: str, name: str) -> AsyncIterator[Event]:
+        state = Following(kind, name, self._pause_seconds)
         while not state.done:
             try:
                 async with self._http.stream(

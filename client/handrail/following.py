@@ -25,8 +25,9 @@ _TRY_AGAIN: Final = frozenset({502, 503, 504})
 class Following:
     """Where a reader of an event stream stands. Both clients keep their place with it."""
 
-    def __init__(self, plan_id: str, pause_seconds: float) -> None:
-        self.path = f"/v1/plans/{quote(plan_id, safe='')}/events"
+    def __init__(self, kind: str, name: str, pause_seconds: float) -> None:
+        """Of a plan (``plans``) or a run (``runs``)."""
+        self.path = f"/v1/{kind}/{quote(name, safe='')}/events"
         self.done = False
         self._last_id = 0
         self._connected = False

@@ -28,7 +28,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_
 -- The log grows and is read; its head moves. The fate of a step, of its offer to a remote hand, of a dead letter, of a proposal and of each
 -- asking of an approval request is decided once, and bundles and their activations are kept. The version of the tables is the owner's.
 REVOKE UPDATE, DELETE ON entries, checkpoints, cosignatures, posting_blocks, postings, fates, approval_ends,
-  offer_moves, dead_letter_ends, client_moves, proposal_acts, proposal_signatures, policy_bundles, policy_activations, policy_shadows
+  offer_moves, dead_letter_ends, run_turns, client_moves, client_calls, proposal_acts, proposal_signatures, policy_bundles, policy_activations, policy_shadows
   FROM handrail_app;
 -- What retention drops is the owner's to say ('handrail retention apply --database-url').
 REVOKE INSERT, UPDATE, DELETE ON dropped_partitions, retained_hashes FROM handrail_app;

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from gateway.cached_results import CachedResults
+from gateway.calls import Relay
 from gateway.conversations import Conversations
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
@@ -42,6 +43,7 @@ from gateway.ports import (
     PolicyEngine,
     Signer,
 )
+from gateway.ports.runs import Turns
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.stages import approval, drafts, record, verify
@@ -74,6 +76,8 @@ class Live:
     refusal: HandrailError | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
     """Steps being executed."""
+    relay: Relay | None = None
+    """Whom the answer of the plan's one step is passed on to while it comes, if it runs in this life of the plan."""
     opening: int = 0
     """Approval requests that there is room kept for until they are on record."""
 
@@ -102,6 +106,8 @@ class Plans(ABC):
     objectives: Objectives
     scanner: Scanner = field(default_factory=Scanner)
     """Looks for personal data in results."""
+    turns: Turns | None = None
+    """Of runs, where the gateway has any."""
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""
@@ -124,7 +130,7 @@ class Plans(ABC):
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
         self.recorder = record.Recorder(
-            self.log, self.store, self.signer, self.contexts, self.freezes, self.offers, self.letters
+            self.log, self.store, self.signer, self.contexts, self.freezes, self.offers, self.letters, self.turns
         )
         self.caps = Caps(self.store.open_approvals)
 
@@ -134,8 +140,13 @@ class Plans(ABC):
 
     # --- what callers ask for ----------------------------------------------------------------------------------------
 
-    async def submit(self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0) -> dict[str, Any]:
+    async def submit(
+        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
+    ) -> dict[str, Any]:
         """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
+
+        Args:
+            relay: see ``calls.Relay``; of a plan of one step.
 
         Raises:
             HandrailError: the whole plan is refused, and nothing of it runs.
@@ -143,7 +154,7 @@ class Plans(ABC):
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
         self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
-        live = Live()
+        live = Live(relay=relay)
         self._spawn(live, unverified)
         await live.recorded.wait()
         if live.refusal is not None:

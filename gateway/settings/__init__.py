@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
@@ -24,7 +25,9 @@ from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, Transi
 from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
+from gateway.settings.managed_agents import EnvironmentSettings, ManagedAgentsSettings
 from gateway.settings.mcp_clients import McpClientSettings
+from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
@@ -61,6 +64,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "BrainSettings",
     "CodeActionSettings",
     "ConnectionSettings",
     "ConsoleSettings",
@@ -68,6 +72,7 @@ __all__ = [
     "DatabaseSettings",
     "EgressLimits",
     "EgressSettings",
+    "EnvironmentSettings",
     "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
@@ -78,7 +83,9 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "MailSettings",
+    "ManagedAgentsSettings",
     "McpClientSettings",
+    "ModelSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",
@@ -95,6 +102,7 @@ __all__ = [
     "ResilienceSettings",
     "ResultSettings",
     "RolloutSettings",
+    "RunSettings",
     "SecretSettings",
     "SecretStoreSettings",
     "Section",

@@ -15,6 +15,7 @@ from gateway.settings.code_hands import CodeActionSettings, PythonSettings, Wasm
 from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.mail import MailSettings
 from gateway.settings.mcp_clients import McpClientSettings
+from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.results import ActionResultSettings
@@ -209,8 +210,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, remote, client, process, python, "
-        "wasm, or one of a third party."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, client, process, "
+        "python, wasm, or one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -254,7 +255,9 @@ class HandSettings(Section):
     python: PythonSettings | None = Field(None, description="python: what to run; see below.")
     wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(
-        None, pattern=r"^https?://", description="http, webhook: scheme, host, port, and how every path begins."
+        None,
+        pattern=r"^https?://",
+        description="http, webhook, anthropic: scheme, host, port, and how every path begins.",
     )
     openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
     operations: tuple[str, ...] = Field(
@@ -264,10 +267,12 @@ class HandSettings(Section):
     )
     private_network: bool = Field(
         False,
-        description="http, mcp with url, sql, mail, webhook: whether the host may be a private or loopback address.",
+        description="http, mcp with url, sql, mail, webhook, anthropic: whether the host may be a private or loopback "
+        "address.",
     )
     database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     mail: MailSettings | None = Field(None, description="mail: the server, and whom it may write to; see below.")
+    model: ModelSettings | None = Field(None, description="anthropic: what the provider may do itself; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
@@ -365,7 +370,7 @@ class HandSettings(Section):
                 f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
                 "it runs in"
             )
-        if self.adapter in {"client", "http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
+        if self.adapter in {"anthropic", "client", "http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
             raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         passwords = self.adapter in {"sql", "mail"}
         if any((one.place is SecretPlace.PASSWORD) != passwords for one in self.secrets.values()):
@@ -390,6 +395,8 @@ class HandSettings(Section):
         for kind, told in (("python", self.python), ("wasm", self.wasm)):
             if (self.adapter == kind) is (told is None):
                 raise ValueError(f"adapter = '{kind}' and the table {kind} go together")
+        if self.model is not None and self.adapter != "anthropic":
+            raise ValueError("the table model goes with adapter = 'anthropic'")
         if self.adapter in {"python", "process", "wasm"} and not self.actions:
             raise ValueError(f"adapter = '{self.adapter}' needs actions")
         return self

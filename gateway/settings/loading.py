@@ -10,12 +10,15 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.expected import REQUIRED, UNKNOWN, expected
+from gateway.settings.anthropic import AnthropicSettings
 from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
 from gateway.settings.limits import LimitSettings
+from gateway.settings.managed_agents import ManagedAgentsSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
 from gateway.settings.results import ResultSettings
 from gateway.settings.secrets import SEALED, SecretSettings, origin_of
@@ -60,11 +63,27 @@ class Settings(BaseSettings):
     results: ResultSettings = ResultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     cache: CacheSettings = CacheSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
     controller: ControllerSettings = ControllerSettings()
+    runs: RunSettings = RunSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
+    managed_agents: dict[Identifier, ManagedAgentsSettings] = Field(
+        {}, description="Workspaces at Anthropic whose agents are governed here, by name."
+    )
+    brains: dict[Identifier, BrainSettings] = Field({}, description="Models that runs may be put to, by id.")
+
+    @model_validator(mode="after")
+    def _brains_have_hands(self) -> "Settings":
+        for name, brain in self.brains.items():
+            hand = brain.hand or name
+            if hand not in self.hands:
+                raise ValueError(f"brains.{name}: there is no [hands.{hand}] that it could be behind")
+            if unknown := sorted({*brain.fallback} - self.brains.keys()):
+                raise ValueError(f"brains.{name}.fallback: there is no [brains.{unknown[0]}]")
+        return self
 
     @model_validator(mode="after")
     def _issuers_apart(self) -> "Settings":
@@ -99,6 +118,26 @@ class Settings(BaseSettings):
                 beyond = [target for target in named if origin_of(target) not in known.origins]
                 if beyond:
                     raise ValueError(f"{where}: {beyond[0]} is not among the targets of the connection")
+        return self
+
+    @model_validator(mode="after")
+    def _managed_agents_have_hands_and_stores(self) -> "Settings":
+        for name, one in self.managed_agents.items():
+            where = f"managed_agents.{name}"
+            if one.store != SEALED and one.store not in self.secrets.stores:
+                raise ValueError(f"{where}: there is no [secrets.stores.{one.store}]")
+            for hand in filter(None, (one.toolset_hand, *one.mcp_hands.values())):
+                if hand not in self.hands:
+                    raise ValueError(f"{where}: there is no [hands.{hand}]")
+                if self.hands[hand].adapter != "client":
+                    raise ValueError(
+                        f'{where}: [hands.{hand}] is not of adapter = "client": the service runs its tools'
+                    )
+            here = {} if one.environment is None else one.environment.tools
+            for tool, target in {**one.custom_tools, **here}.items():
+                hand = target.partition(".")[0]
+                if hand not in self.hands:
+                    raise ValueError(f"{where}: {tool}: there is no [hands.{hand}]")
         return self
 
     @model_validator(mode="after")

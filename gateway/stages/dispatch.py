@@ -7,11 +7,11 @@ from functools import partial
 
 import structlog
 
-from gateway.calls import HandCall, Progress
+from gateway.calls import HandCall, Progress, Relay
 from gateway.conversations import Conversations
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
-from gateway.manifest import Oversize
+from gateway.manifest import Oversize, PersonalData
 from gateway.model import StepStatus
 from gateway.ports import HandFailure, Runs
 from gateway.reasons import Reason
@@ -23,7 +23,13 @@ _log = structlog.get_logger("handrail.dispatch")
 
 
 async def dispatch(
-    plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts, conversations: Conversations
+    plan: PlanState,
+    state: StepState,
+    hands: Runs,
+    attempts: Attempts,
+    halts: Halts,
+    conversations: Conversations,
+    relay: Relay | None = None,
 ) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
     where a freeze came after the record of its intent, or its client took it back, and surely before the hand acted.
@@ -57,6 +63,7 @@ async def dispatch(
         progress=progress,
         conversation=conversations.of(plan.plan.plan_id),
         carried=conversations.carries(plan.plan.plan_id),
+        relay=None if rewrites(state) else relay,
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):
@@ -70,7 +77,7 @@ async def dispatch(
         acted = halted.begun and not progress.unsent
         status = StepStatus.AMBIGUOUS if acted else StepStatus.CANCELLED
         if halted.freeze is None:
-            state.fail(status, Reason.LOG_UNAVAILABLE)
+            state.fail(status, halted.reason)
         else:
             state.fail(status, Reason.FREEZE_ACTIVE, freeze=halted.freeze.id, scope=str(halted.freeze.scope))
     except HandrailError as error:
@@ -119,6 +126,15 @@ def result_limit(state: StepState) -> int:
         raise RuntimeError("only a decided step has a result")
     limit = state.manifest.actions[state.step.action].result_max_bytes
     return min(limit, state.decision.obligations.result_max_bytes or limit)
+
+
+def rewrites(state: StepState) -> bool:
+    """Whether something is taken out of the step's result, so that nobody may see it as it comes."""
+    if state.manifest is None or state.decision is None:
+        raise RuntimeError("only a decided step has a result")
+    duties = state.decision.obligations
+    mode = state.manifest.actions[state.step.action].personal_data
+    return bool(duties.redact or duties.redact_personal) or mode is PersonalData.REDACT
 
 
 def truncates(state: StepState) -> bool:

@@ -59,6 +59,9 @@ class Drafts:
         """The entry that a plan was received."""
         plan = self.plan.plan
         fields: Mapping[str, Committed] = {"plan": self.plan.committed} if self.plan.committed else EMPTY
+        run: Mapping[str, str | int] = EMPTY
+        if plan.run is not None:
+            run = {"run": plan.run.run_id, "turn": plan.run.number}
         self.drafts.append(
             EntryDraft(
                 EntryType.PLAN_RECEIVED,
@@ -66,7 +69,7 @@ class Drafts:
                 context_id=plan.context_id,
                 plan_id=plan.plan_id,
                 principal=plan.principal.pseudonym,
-                facts={"kid": plan.kid, "steps": len(plan.steps), "caller": plan.caller.pseudonym},
+                facts={"kid": plan.kid, "steps": len(plan.steps), "caller": plan.caller.pseudonym, **run},
                 fields=fields,
             )
         )

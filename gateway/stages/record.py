@@ -15,7 +15,7 @@ import structlog
 from gateway.canonical import canonical
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryType
-from gateway.errors import Mistaken, Outdated
+from gateway.errors import HandrailError, Mistaken, Outdated
 from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalStatus, Effect, Notice, StepStatus
 from gateway.ports import (
@@ -37,13 +37,19 @@ from gateway.ports import (
     Verdict,
     Write,
 )
+from gateway.ports.runs import Turns
+from gateway.reasons import Reason
 from gateway.stages import offer, release
 from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, counted, describe, found, said, sent
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.record")
 
-_LAPSES: Final = {StepStatus.EXPIRED: ApprovalStatus.EXPIRED, StepStatus.AMBIGUOUS: ApprovalStatus.VOIDED}
+_LAPSES: Final = {
+    StepStatus.EXPIRED: ApprovalStatus.EXPIRED,
+    StepStatus.AMBIGUOUS: ApprovalStatus.VOIDED,
+    StepStatus.CANCELLED: ApprovalStatus.VOIDED,
+}
 """Endings of a step that nobody answered for -> what becomes of its approval request."""
 
 
@@ -58,6 +64,8 @@ class Recorder:
     freezes: Freezes
     offers: Offers
     letters: Letters
+    turns: Turns | None = None
+    """Of runs, where the gateway has any."""
 
     async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
@@ -74,7 +82,7 @@ class Recorder:
         if not entries.drafts:
             return
         if new:
-            guards = [*self.store.guards(plan), *self._settling(plan, now)]
+            guards = [*self.store.guards(plan), *self._settling(plan, now), *self._turn(plan, now)]
         else:
             ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
             guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
@@ -143,7 +151,7 @@ class Recorder:
             taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
             entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
         cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
-        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **cached}
+        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **ending.used(), **cached}
         entries.add(ending, ENDINGS[ending.status], said(ending), facts)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
@@ -192,6 +200,15 @@ class Recorder:
             return []
         settled = Settled(Verdict.RETRIED, the.caller.pseudonym, now, the.plan_id)
         return [self.letters.settle(the.tenant, retries.plan_id, retries.step_id, settled)]
+
+    def _turn(self, plan: PlanState, now: float) -> list[Guard]:
+        """What makes a new plan the turn of a run that it says it is: with its first record, or not at all."""
+        run = plan.plan.run
+        if run is None:
+            return []
+        if self.turns is None:
+            raise HandrailError(Reason.INTERNAL, "a turn of a run, and nobody who keeps turns")
+        return [self.turns.taken(plan.plan, run, now)]
 
     def _dead(self, plan: PlanState, state: StepState, now: float, index: int) -> list[Write]:
         """The row by which a step that ended is listed as a dead letter, where it is one."""

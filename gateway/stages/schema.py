@@ -15,7 +15,7 @@ from gateway import data_subjects
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import RETRIES, Plan, Reference, Retry, Step, StepStatus, VerifiedPlan
+from gateway.model import RETRIES, RUNS, Plan, Reference, Retry, RunTurn, Step, StepStatus, TurnKind, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -56,6 +56,20 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
                 "not_executed": {"type": "boolean"},
                 "why": {"type": "string", "minLength": 1, "maxLength": 1000},
                 "provenance": {"type": "object"},
+            },
+        },
+        "run": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["run_id", "number", "kind", "brain", "attempt", "steps", "tokens"],
+            "properties": {
+                "run_id": {"type": "string", "pattern": _ID},
+                "number": {"type": "integer", "minimum": 0},
+                "kind": {"enum": [str(TurnKind.MODEL), str(TurnKind.TOOLS)]},
+                "brain": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,62}$"},
+                "attempt": {"type": "integer", "minimum": 0},
+                "steps": {"type": "integer", "minimum": 1},
+                "tokens": {"type": "integer", "minimum": 0},
             },
         },
         "actions": {
@@ -108,11 +122,13 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
         raise Refused(Reason.SCHEMA_PLAN, pointer=_first_problem(claims))
     if "retries" in claims and verified.issuer.id != RETRIES:
         raise Refused(Reason.SCHEMA_PLAN, "only the gateway itself retries", pointer="/retries")
+    if "run" in claims and verified.issuer.id != RUNS:
+        raise Refused(Reason.SCHEMA_PLAN, "only the gateway itself has runs", pointer="/run")
     steps: dict[str, Step] = {}
     for action in claims["actions"]:
         if action["id"] in steps:
             raise Refused(Reason.SCHEMA_PLAN, "duplicate step id", step=action["id"])
-        steps[action["id"]] = _step(action)
+        steps[action["id"]] = _step(action, literal=verified.issuer.id == RUNS)
     _check_graph(steps)
     return Plan(
         plan_id=verified.plan_id,
@@ -130,6 +146,7 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
         purpose=claims.get("purpose"),
         request=claims.get("request"),
         retries=Retry(**claims["retries"]) if "retries" in claims else None,
+        run=RunTurn(**{**claims["run"], "kind": TurnKind(claims["run"]["kind"])}) if "run" in claims else None,
     )
 
 
@@ -208,8 +225,12 @@ def _first_problem(claims: Mapping[str, Any]) -> str:
     raise RuntimeError("is_valid and iter_errors disagree")
 
 
-def _step(action: Mapping[str, Any]) -> Step:
-    references = tuple(_references(action["args"], "", action["id"]))
+def _step(action: Mapping[str, Any], *, literal: bool) -> Step:
+    """
+    Args:
+        literal: the args are values, whatever they look like: a model wrote them, and refers to nothing.
+    """
+    references = () if literal else tuple(_references(action["args"], "", action["id"]))
     return Step(
         id=action["id"],
         hand=action["hand"],

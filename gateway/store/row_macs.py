@@ -22,15 +22,18 @@ MAC: Final = "mac"
 UNCOVERED: Final[Mapping[str, frozenset[str]]] = {
     "approvals": frozenset({"status"}),
     "outbox": frozenset({"owner", "next_at", "attempts", "dead"}),
+    "managed_sessions": frozenset({"owner", "owned_until"}),
 }
 """Columns that something else vouches for, or nothing has to: an approval counts by its signed answers, whatever its
-row says; when and by which gateway a message is sent is no secret and no permission."""
+row says; when and by which gateway a message is sent, or a session followed, is no secret and no permission."""
 _SHOWN: Final = (
     "message_id",
     "approval_id",
     "digest",
     "proposal_id",
+    "run_id",
     "session_sha256",
+    "session_id",
     "step_jti",
     "key_id",
     "link_id",

@@ -14,6 +14,7 @@ KINDS: Final[Mapping[str, str]] = {
     "step_jti": "step",
     "approval_id": "approval request",
     "receipt_id": "receipt",
+    "run_id": "run",
     "principal_id": "principal",
     "issuer_id": "issuer",
     "link_id": "link",

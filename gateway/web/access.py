@@ -10,7 +10,7 @@ from gateway.errors import HandrailError
 from gateway.randomness import random_id
 from gateway.reasons import Reason
 from gateway.web.context import REQUEST_ID, ROUTE
-from gateway.web.errors import problem
+from gateway.web.errors import problem, shaped
 from gateway.web.metrics import WebMetrics
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +56,8 @@ class AccessMiddleware:
             _log.exception("request failed", request_id=request_id, error=type(exc).__name__)
             if status:
                 raise ResponseAborted from None
-            response = problem(HandrailError(Reason.INTERNAL), request_id)
+            failure = HandrailError(Reason.INTERNAL)
+            response = shaped(scope, failure, problem(failure, request_id))
             await response(scope, receive, send_with_id)
         finally:
             self.metrics.observe(scope.get(ROUTE, _UNMATCHED), status, time.perf_counter() - started)

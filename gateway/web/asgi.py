@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from gateway.errors import HandrailError
+from gateway.ingress.anthropic.ingress import MessagesIngress
 from gateway.ingress.mcp import McpIngress
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -29,7 +30,7 @@ from gateway.web.openapi import openapi
 from gateway.web.proxies import ProxyMiddleware
 from gateway.web.rates import Rate
 from gateway.web.reports import Reports
-from gateway.web.routes import TABLE, policy, remote
+from gateway.web.routes import TABLE, anthropic, policy, remote
 from gateway.web.routes.health import ReadinessProbe
 from gateway.web.routes.log import Readings
 from gateway.web.routing import routes
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 UNRELEASED: Final = "0+unreleased"
 _LARGER: Final = {**policy.LARGER_BODIES, **remote.LARGER_BODIES}
+"""Path -> its own limit of a body."""
 
 
 def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
@@ -53,7 +55,11 @@ def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
         Middleware(SecurityHeadersMiddleware),
         Middleware(DrainMiddleware),
         Middleware(
-            LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER, _results_max_bytes(settings)
+            LimitsMiddleware,
+            server.body_max_bytes,
+            server.body_timeout_seconds,
+            {**_LARGER, **dict.fromkeys(anthropic.BODIES, settings.anthropic.body_max_bytes)},
+            _results_max_bytes(settings),
         ),
         Middleware(AuthenticationMiddleware),
     ]
@@ -94,6 +100,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.router.redirect_slashes = False
     app.state.gateway = gateway
     app.state.mcp = mcp
+    app.state.anthropic = MessagesIngress(gateway, gateway.known_calls)
     app.state.admission = Admission(gateway.settings.limits, gateway.metrics)
     app.state.streams = Streams(metrics, gateway.drain)
     app.state.reports = Reports()

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
-from gateway.web import resources
+from gateway.web import anthropic_requests, resources
 from gateway.web.admission import Admission
 from gateway.web.context import PRINCIPAL, admission_of, certificate_of, gateway_of
 from gateway.web.errors import answer, report
@@ -111,7 +111,7 @@ def _admit(admission: Admission, scope: Scope) -> None:
 
 def _credential(scope: Scope) -> object:
     """What the request shows, to be compared and not to be read; the same for the same."""
-    for name, value in scope["headers"]:
+    for name, value in _headers(scope):
         if name == b"authorization":
             return value
     certificate = certificate_of(scope)
@@ -143,10 +143,17 @@ async def authenticate(scope: Scope) -> Principal:
     """
     gateway, certificate = gateway_of(scope), certificate_of(scope)
     directory = gateway.directory
-    if certificate is not None and not any(name == b"authorization" for name, _ in scope["headers"]):
+    headers = _headers(scope)
+    if certificate is not None and not any(name == b"authorization" for name, _ in headers):
         return await directory.holder_of(certificate, time.time())
     audiences = resources.audiences(gateway.settings, scope["path"])
-    return await directory.authenticate(bearer_token(scope["headers"]), time.time(), certificate, audiences)
+    return await directory.authenticate(bearer_token(headers), time.time(), certificate, audiences)
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """The headers in which the request may name its credential."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return anthropic_requests.key_headers(headers) if anthropic_requests.is_anthropic(scope["path"]) else headers
 
 
 async def still_permitted(scope: Scope) -> None:

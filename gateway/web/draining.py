@@ -8,7 +8,7 @@ from gateway.errors import Unavailable
 from gateway.reasons import Reason
 from gateway.web.authentication import is_result
 from gateway.web.context import gateway_of, request_id_of
-from gateway.web.errors import problem
+from gateway.web.errors import problem, shaped
 
 RETRY_AFTER_SECONDS: Final = 2
 """After it a balancer has seen the readiness, or the next process listens."""
@@ -27,6 +27,6 @@ class DrainMiddleware:
             path = scope["path"]
             if path not in _ANSWERED and not is_result(path):
                 refusal = Unavailable(Reason.DRAINING, retry_after_seconds=RETRY_AFTER_SECONDS)
-                await problem(refusal, request_id_of(scope))(scope, receive, send)
+                await shaped(scope, refusal, problem(refusal, request_id_of(scope)))(scope, receive, send)
                 return
         await self.app(scope, receive, send)

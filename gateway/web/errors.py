@@ -13,7 +13,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
-from gateway.web import oauth, resources
+from gateway.web import anthropic_requests, oauth, resources
 from gateway.web.absent import absent_at
 from gateway.web.context import admission_of, gateway_of, principal_of, request_id_of, source_of
 
@@ -135,6 +135,12 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.CONNECTION_UNAVAILABLE: (502, "Service unavailable"),
     Reason.SECRET_UNAVAILABLE: (503, "Secret unavailable"),
     Reason.LOG_RESTORED: (502, "Log restored"),
+    Reason.AGENTS_UNAVAILABLE: (502, "Service unavailable"),
+    Reason.AGENTS_REFUSED: (502, "Service refused"),
+    Reason.AGENTS_UNMAPPED: (403, "Tool unknown"),
+    Reason.AGENTS_BYPASSED: (409, "Session went past the gateway"),
+    Reason.AGENTS_AMBIGUOUS: (502, "Answer uncertain"),
+    Reason.AGENTS_LEASE_LOST: (409, "Work taken back"),
     Reason.TLS_CERTIFICATE: (503, "Certificate unusable"),
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
     Reason.LIMIT_PLANS: (429, "Too many plans"),
@@ -143,6 +149,15 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.LIMIT_NOTICES: (429, "Too many notices"),
     Reason.LIMIT_READS: (429, "Too many reads"),
     Reason.LIMIT_REPORTS: (429, "One report at a time"),
+    Reason.RUN_NO_BRAIN: (422, "No brain"),
+    Reason.RUN_BRAIN: (409, "Brain unusable"),
+    Reason.RUN_BUDGET: (409, "Budget used"),
+    Reason.RUN_DEADLINE: (409, "Deadline over"),
+    Reason.RUN_CANCELLED: (409, "Run cancelled"),
+    Reason.RUN_ANSWER: (502, "Answer unusable"),
+    Reason.RUN_STOPPED: (502, "Model stopped"),
+    Reason.RUN_ERASED: (410, "Run erased"),
+    Reason.LIMIT_RUNS: (429, "Too many runs"),
     Reason.LIMIT_REQUESTS: (429, "Too many requests"),
     Reason.LIMIT_ANONYMOUS: (429, "Too many requests from nobody"),
     Reason.LIMIT_CONNECTIONS: (429, "Too many connections"),
@@ -215,11 +230,19 @@ def answer(scope: Mapping[str, Any], error: HandrailError) -> Response:
         settings = gateway_of(scope).settings
         shown.headers["www-authenticate"] = resources.challenged(settings, scope["path"], challenge)
     if scope["path"] != oauth.TOKEN_PATH:
-        return shown
+        return shaped(scope, error, shown)
     status, body = oauth.refusal(error, shown.status_code, request_id)
     kept = ("dpop-nonce", "retry-after", "www-authenticate", "connection")
     extra = {name: shown.headers[name] for name in kept if name in shown.headers}
     return Response(orjson.dumps(body), status, {"cache-control": "no-store", **extra}, "application/json")
+
+
+def shaped(scope: Mapping[str, Any], error: HandrailError, shown: ProblemResponse) -> Response:
+    """A problem document, or the same in the form of the API that the request is one of."""
+    if not anthropic_requests.is_anthropic(scope["path"]):
+        return shown
+    kept = {name: shown.headers[name] for name in ("retry-after", "allow", "connection") if name in shown.headers}
+    return anthropic_requests.problem(error, shown.status_code, request_id_of(scope), kept)
 
 
 def report(scope: Mapping[str, Any], error: HandrailError) -> None:
@@ -259,4 +282,4 @@ async def on_http_exception(request: Request, exc: Exception) -> Response:
     reason = {404: Reason.REQUEST_NOT_FOUND, 405: Reason.REQUEST_METHOD}.get(status, Reason.REQUEST_MALFORMED)
     error = Refused(reason)
     report(request.scope, error)
-    return problem(error, request_id_of(request.scope), headers=headers)
+    return shaped(request.scope, error, problem(error, request_id_of(request.scope), headers=headers))

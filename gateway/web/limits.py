@@ -15,7 +15,7 @@ from gateway.errors import Malformed, Refused
 from gateway.reasons import Reason
 from gateway.web.authentication import is_result
 from gateway.web.context import request_id_of
-from gateway.web.errors import problem, report
+from gateway.web.errors import problem, report, shaped
 
 HEADERS_MAX_BYTES: Final = 32_768
 """Names and values of one request's headers, and its target, together."""
@@ -107,7 +107,7 @@ class LimitsMiddleware:
 
     async def _refuse(self, refusal: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         report(scope, refusal)
-        await problem(refusal, request_id_of(scope))(scope, receive, send)
+        await shaped(scope, refusal, problem(refusal, request_id_of(scope)))(scope, receive, send)
 
 
 def _not_a_length() -> Malformed:

@@ -20,7 +20,7 @@ from gateway.reasons import Reason
 from gateway.settings import ServerSettings
 from gateway.web.authentication import is_public
 from gateway.web.context import CERTIFICATE, request_id_of
-from gateway.web.errors import problem, report
+from gateway.web.errors import problem, report, shaped
 
 HOPS_MAX: Final = 32
 """Addresses that are looked at; with more declared ones in a row, the last of these counts as the client."""
@@ -55,7 +55,7 @@ class ProxyMiddleware:
                 self._read(scope)
             except HandrailError as error:
                 report(scope, error)
-                await problem(error, request_id_of(scope))(scope, receive, send)
+                await shaped(scope, error, problem(error, request_id_of(scope)))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -169,6 +169,11 @@ class Link:
         except JailError:
             await self.close()
             raise
+        except asyncio.CancelledError:
+            # Nobody has the link yet, so nobody else would ever end its process.
+            self.end_now()
+            await self.close()
+            raise
 
     async def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send an order.

@@ -4,15 +4,18 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import (
+    client_calls,
     client_steps,
     connections,
     defences,
     letters,
+    managed_agents,
     offers,
     people,
     postings,
     privacy,
     retention,
+    runs,
     secrets,
     signing,
     trust,
@@ -316,6 +319,7 @@ def upgrade() -> None:
         witnesses,
         offers,
         letters,
+        runs,
         retention,
         secrets,
         connections,
@@ -324,6 +328,8 @@ def upgrade() -> None:
     ):
         part.create()
     client_steps.create()
+    client_calls.create()
+    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
@@ -403,6 +409,8 @@ def upgrade() -> None:
     )
     named = sa.text("receipt_id IS NOT NULL")
     op.create_index("ix_steps_receipt_id", "steps", ["receipt_id"], sqlite_where=named, postgresql_where=named)
+    released = sa.text("status = 'released'")
+    op.create_index("ix_steps_released", "steps", ["step_id"], sqlite_where=released, postgresql_where=released)
 
     dialect = op.get_bind().dialect.name
     for statement in defences.postgresql() if dialect == "postgresql" else defences.sqlite():

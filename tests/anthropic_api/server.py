@@ -31,6 +31,7 @@ class Request:
 
     Args:
         target: the path with its query, undecoded.
+        answered_as: the ``request-id`` of its answer.
         abandoned: set once the client has gone before the answer's end.
     """
 
@@ -38,6 +39,7 @@ class Request:
     target: str
     headers: CIMultiDict[str]
     body: bytes
+    answered_as: str = ""
     abandoned: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -114,7 +116,8 @@ class StandIn:
         self.requests.append(request)
         try:
             answer = await self._answer(request, received.query)
-            return await self._send(received, answer)
+            request.answered_as = f"req_{next(self._numbers):024d}"
+            return await self._send(received, answer, request.answered_as)
         except (asyncio.CancelledError, ConnectionResetError):
             request.abandoned.set()
             raise
@@ -196,10 +199,10 @@ class StandIn:
         self.batches[batch.shown.id] = batch
         return of_object(batch.shown.to_dict(mode="json"))
 
-    async def _send(self, received: web.Request, answer: Answer) -> web.StreamResponse:
+    async def _send(self, received: web.Request, answer: Answer, request_id: str) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status)
         response.headers["content-type"] = answer.content_type
-        response.headers["request-id"] = f"req_{next(self._numbers):024d}"
+        response.headers["request-id"] = request_id
         response.headers["anthropic-organization-id"] = "00000000-0000-4000-8000-000000000000"
         response.headers["anthropic-ratelimit-requests-remaining"] = "4999"
         response.headers.update(answer.headers)

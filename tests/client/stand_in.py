@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 import rfc8785
@@ -31,6 +31,30 @@ TOKEN = next(iter(TOKENS))
 HOSTILE = "\x1b[2Jrm -rf \u202e/gpj.exe\u2066 \x9b31m\r\n[bold red]x[/]\u200b"
 DIGEST = "ab" * 32
 Handler = Callable[[Request], Response]
+
+_AGENT_SESSION: Final = {
+    "connector": "cloud",
+    "session_id": "sesn_1",
+    "agent_id": "agent_1",
+    "context_id": "agents-1",
+    "state": "following",
+    "adopted_at": "2026-11-21T02:00:00.000Z",
+    "on_behalf_of": "bot",
+}
+_MANAGED_AGENT: Final = {
+    "connector": "cloud",
+    "agent_id": "agent_1",
+    "name": "one",
+    "version": 1,
+    "governed": True,
+    "policies": [
+        {"toolset": "toolset", "tool": "*", "policy": "always_ask", "needed": "always_ask", "hand": None},
+        {"toolset": "toolset", "tool": "bash", "policy": "always_ask", "needed": "always_ask", "hand": "claude"},
+    ],
+    "custom_tools": [{"tool": "crm__read", "hand": "crm", "action": "read"}],
+    "hands_work_to": ["agent_2"],
+    "unknown": [],
+}
 
 
 def problem(code: str, status: int, **facts: Any) -> Response:
@@ -272,6 +296,16 @@ class StandIn:
                         "input": {"v": 1, "text": self.text},
                     }
                 )  # fmt: skip
+            case ("GET", "managed-agents", "sessions"):
+                return JSONResponse({"sessions": [_AGENT_SESSION]})
+            case ("GET", "managed-agents", _, "sessions", _):
+                use = {"event_id": "sevt_1", "plan_id": "aa" * 32, "state": "answered", "verdict": "allow"}
+                detail = {"problem": None, "unreadable": ["sevt_9"], "tool_uses": [{**use, "reported": True}]}
+                return JSONResponse({**_AGENT_SESSION, **detail})
+            case ("POST", "managed-agents", _, "sessions", *_):
+                return JSONResponse(_AGENT_SESSION)
+            case ("GET", "managed-agents", _, "agents", _) | ("POST", "managed-agents", _, "agents", _, "adopt"):
+                return JSONResponse(_MANAGED_AGENT)
             case ("GET", "dead-letters"):
                 return JSONResponse({"dead_letters": [self._dead_letter()], "next": 3})
             case ("POST", "plans", plan_id, "steps", step_id, "discard"):

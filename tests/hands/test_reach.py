@@ -20,10 +20,12 @@ def _declared(adapter: str, host: str) -> dict[str, Any]:
         return {"url": f"https://{host}/mcp"}
     if adapter == "webhook":
         return {"base_url": f"https://{host}/in", "actions": {"a": _ACTION}, "secrets": {"s": {"place": "signature"}}}
+    if adapter == "anthropic":
+        return {"base_url": f"https://{host}"}
     return {"base_url": f"https://{host}/v1", "actions": {"a": {**_ACTION, "method": "GET"}}}
 
 
-@pytest.mark.parametrize("adapter", ["http", "mail", "mcp", "webhook"])
+@pytest.mark.parametrize("adapter", ["anthropic", "http", "mail", "mcp", "webhook"])
 @pytest.mark.parametrize(
     ("host", "named"),
     [

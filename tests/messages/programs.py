@@ -60,7 +60,7 @@ async def claude_code_turn(
     """``claude -p PROMPT`` in a home of its own.
 
     Args:
-        folder: an empty one; the home and the working folder are made in it.
+        folder: the home and the working folder are in it; they are made where they are not there.
         options: further ones of the command.
         environment: variables beside those that make it quiet.
     """
@@ -72,7 +72,7 @@ async def agent_sdk_turn(url: str, key: str, prompt: str, folder: Path, *allowed
     """One ``query(…)`` of claude-agent-sdk, with the Claude Code that it carries.
 
     Args:
-        folder: an empty one; the home and the working folder are made in it.
+        folder: as above.
         allowed: the tools that it may use without asking its user.
     """
     require(AGENT_SDK.exists(), "claude-agent-sdk", "Run .ci/claude-agent-sdk.")
@@ -82,8 +82,8 @@ async def agent_sdk_turn(url: str, key: str, prompt: str, folder: Path, *allowed
 
 async def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Turn:
     home, work = folder / "home", folder / "work"
-    home.mkdir(parents=True)
-    work.mkdir()
+    home.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=work,

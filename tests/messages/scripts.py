@@ -13,10 +13,11 @@ LAST = "The tool has run."
 
 
 def one_tool(name: str, arguments: Mapping[str, Any], first: str = "I will look.", last: str = LAST) -> Decide:
-    """A model that calls one tool, and ends when it has the result. Who offers it no tools gets text."""
+    """A model that calls one tool at each prompt, and ends when it has the result. Who offers it no tools gets text."""
 
     def decide(asked: Mapping[str, Any]) -> Message:
-        if not asked.get("tools") or results(asked):
+        newest = [one for one in asked["messages"] if one["role"] != "system"][-1:]
+        if not asked.get("tools") or results({"messages": newest}):
             return message(last)
         return message(first, tool_use(name, arguments))
 

@@ -69,7 +69,8 @@ async def client(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 @asynccontextmanager
 async def serving(app: ASGIApp, settings: Any) -> AsyncIterator[int]:
     """The application behind uvicorn on a loopback port, which is yielded. Clients that come early wait in line."""
-    listener = socket.socket()
+    # asyncio sends small writes at once only on sockets that say that they are TCP, as a server's own do.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     server = uvicorn.Server(uvicorn_config(app, settings))

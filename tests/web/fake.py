@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -868,6 +868,69 @@ class testing_only_DeadLetters:  # noqa: N801
         return view("done", step())
 
 
+class testing_only_Runs:  # noqa: N801
+    """One run, over."""
+
+    async def begin(self, caller: Principal, asked: Any, wish: Any) -> dict[str, Any]:
+        return testing_only_run()
+
+    async def view(self, run_id: str, viewer: Principal) -> dict[str, Any]:
+        return testing_only_run(run_id=run_id)
+
+    async def page(self, viewer: Principal, *, after: int | None, limit: int) -> dict[str, Any]:
+        summary = ("run_id", "status", "principal", "brain", "created_at", "deadline_at", "steps", "tokens")
+        return {"runs": [{name: testing_only_run()[name] for name in summary}], "next": None}
+
+    async def events(self, run_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[tuple[int, str, Any]]:
+        if after < 5:
+            yield 5, "done", testing_only_run(run_id=run_id)
+
+    async def cancel(self, run_id: str, caller: Principal) -> dict[str, Any]:
+        return testing_only_run(run_id=run_id)
+
+
+def testing_only_run(**changes: Any) -> dict[str, Any]:
+    return {
+        "run_id": f"run_{'0' * 32}", "context_id": f"run_{'0' * 32}", "status": "done", "principal": "ada",
+        "brain": "claude", "hands": None, "created_at": BEFORE, "deadline_at": AFTER, "steps": 1, "tokens": 17,
+        "budget": {"steps": 100, "tokens": 1000}, "text": "Done.", "log_index": 3,
+        "turns": [{"turn": 0, "kind": "model", "brain": "claude", "plan_id": PLAN_ID}], **changes,
+    }  # fmt: skip
+
+
+class testing_only_ManagedAgents:  # noqa: N801
+    """One session and one agent."""
+
+    session: ClassVar[dict[str, Any]] = {
+        "connector": "cloud", "session_id": "sesn_1", "agent_id": "agent_1", "context_id": "agents-1",
+        "state": "following", "adopted_at": "2026-11-21T02:00:00.000Z", "on_behalf_of": "bot",
+    }  # fmt: skip
+
+    async def list(self, viewer: Principal) -> dict[str, Any]:
+        return {"sessions": [self.session]}
+
+    async def show(self, viewer: Principal, name: str, session_id: str) -> dict[str, Any]:
+        use = {"event_id": "sevt_1", "plan_id": PLAN_ID, "state": "answered", "verdict": "allow", "reported": True}
+        return {**self.session, "problem": None, "unreadable": [], "tool_uses": [use]}
+
+    async def follow(self, actor: Principal, name: str, session_id: str) -> dict[str, Any]:
+        return self.session
+
+    async def release(self, actor: Principal, name: str, session_id: str) -> dict[str, Any]:
+        return {**self.session, "state": "released"}
+
+    async def agent(self, viewer: Principal, name: str, agent_id: str) -> dict[str, Any]:
+        word = {"toolset": "toolset", "tool": "*", "policy": "always_ask", "needed": "always_ask", "hand": None}
+        return {
+            "connector": "cloud", "agent_id": "agent_1", "name": "one", "version": 1, "governed": True,
+            "policies": [word], "custom_tools": [{"tool": "crm__read", "hand": "crm", "action": "read"}],
+            "hands_work_to": [], "unknown": [],
+        }  # fmt: skip
+
+    async def adopt(self, actor: Principal, name: str, agent_id: str) -> dict[str, Any]:
+        return await self.agent(actor, name, agent_id)
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -948,7 +1011,7 @@ class testing_only_Gateway:  # noqa: N801
         self.connections = testing_only_Connections()
         self.approvals = testing_only_Approvals()
         self.claims = self.results = testing_only_Claims()
-        self.client_calls = self.client_reports = self.hooks = testing_only_ClientSteps()
+        self.known_calls = self.client_calls = self.client_reports = self.hooks = testing_only_ClientSteps()
         self.lifecycle = testing_only_Lifecycle()
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
@@ -960,6 +1023,8 @@ class testing_only_Gateway:  # noqa: N801
         self.freezing = testing_only_Freezing()
         self.dead_letters = testing_only_DeadLetters()
         self.undelivered = testing_only_Undelivered()
+        self.runs = testing_only_Runs()
+        self.managed_agents = testing_only_ManagedAgents()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -150,6 +150,9 @@ MAY: dict[str, str] = {
     "/v1/policy/rollout": "parted",
     "/v1/freezes": "parted",
     "/v1/dead-letters": "parted",
+    "/v1/runs": "parted",
+    "/v1/runs/{run_id}": "absent",
+    "/v1/runs/{run_id}/events": "absent",
     "/v1/policy": "common",
     "/v1/keys": "common",
     "/v1/proposals": "common",
@@ -179,7 +182,8 @@ def test_every_route_of_an_auditor_is_in_the_matrix() -> None:
 def called(route: str, house: House, plan: str, hand: str) -> str:
     values = {
         "plan_id": house.plans[plan], "step_id": hand, "receipt_id": house.receipts[f"{plan}/{hand}"],
-        "approval_id": "apr-1", "proposal_id": "0" * 32, "digest": "0" * 64, "bundle_path": "000.p/1",
+        "approval_id": "apr-1", "run_id": "run_0", "proposal_id": "0" * 32, "digest": "0" * 64,
+        "bundle_path": "000.p/1",
     }  # fmt: skip
     path = route
     for name, value in values.items():

@@ -15,10 +15,12 @@ from handrail.operations import (
     hands,
     issuers,
     keys,
+    managed_agents,
     plans,
     policy,
     principals,
     proposals,
+    runs,
     secrets,
 )
 
@@ -32,9 +34,11 @@ __all__ = [
     "hands",
     "issuers",
     "keys",
+    "managed_agents",
     "plans",
     "policy",
     "principals",
     "proposals",
+    "runs",
     "secrets",
 ]

@@ -12,10 +12,12 @@ from gateway.store.tables.changes import (
     proposal_signatures,
     proposals,
 )
+from gateway.store.tables.client_calls import client_calls
 from gateway.store.tables.client_steps import client_moves
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
 from gateway.store.tables.letters import dead_letter_ends, dead_letters
+from gateway.store.tables.managed_agents import managed_sessions, managed_uses
 from gateway.store.tables.offers import offer_moves, offers
 from gateway.store.tables.people import (
     api_keys,
@@ -37,12 +39,14 @@ from gateway.store.tables.plans import (
     replays,
     steps,
 )
+from gateway.store.tables.runs import run_drivers, run_turns, runs
 
 __all__ = [
     "api_keys",
     "approval_answers",
     "approval_ends",
     "approvals",
+    "client_calls",
     "client_moves",
     "connection_grants",
     "contexts",
@@ -53,6 +57,8 @@ __all__ = [
     "identity_links",
     "issuer_keys",
     "issuers",
+    "managed_sessions",
+    "managed_uses",
     "metadata",
     "offer_moves",
     "offers",
@@ -67,6 +73,9 @@ __all__ = [
     "proposal_signatures",
     "proposals",
     "replays",
+    "run_drivers",
+    "run_turns",
+    "runs",
     "secrets",
     "security_keys",
     "sessions",

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from gateway.store.tables.base import metadata
 
 _GIVEN: Final = text("receipt_id IS NOT NULL")
+_RELEASED: Final = text("status = 'released'")
 
 contexts: Final = Table(
     "contexts",
@@ -92,6 +93,12 @@ steps: Final = Table(
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("plan_id", "step_id"),
     ForeignKeyConstraint(["plan_id"], ["plans.plan_id"]),
+    Index(
+        "ix_steps_released",
+        "step_id",
+        sqlite_where=_RELEASED,
+        postgresql_where=_RELEASED,
+    ),
     Index(
         "ix_steps_receipt_id",
         "receipt_id",

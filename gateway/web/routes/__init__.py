@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.web.routes import (
+    anthropic,
     approvals,
     audit,
     calls,
@@ -19,6 +20,7 @@ from gateway.web.routes import (
     keys,
     links,
     log,
+    managed_agents,
     mcp,
     metrics,
     objectives,
@@ -30,6 +32,7 @@ from gateway.web.routes import (
     receipts,
     remote,
     rollout,
+    runs,
     secrets,
     security_keys,
     steps,
@@ -41,6 +44,8 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
     *calls.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *anthropic.ENDPOINTS,
+    *runs.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *approvals.ENDPOINTS,
@@ -52,6 +57,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *objectives.ENDPOINTS,
+    *managed_agents.ENDPOINTS,
     *secrets.ENDPOINTS,
     *connections.ENDPOINTS,
     *policy.ENDPOINTS,

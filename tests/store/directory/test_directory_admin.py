@@ -404,7 +404,7 @@ TABLE = {
     Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read policy.shadow proposals.make proposals.read why",
     Role.SECURITY_ADMIN: "connections.end freezes.lift freezes.read freezes.set issuers.manage keys.manage keys.read "
     "policy.read policy.rollback principals.manage proposals.activate proposals.make proposals.read secrets.manage",
-    Role.OPERATOR: "dead_letters.read dead_letters.settle "
+    Role.OPERATOR: "agents.manage agents.read dead_letters.read dead_letters.settle "
     "freezes.lift freezes.read freezes.set hands.list hands.manage metrics.read plans.read "
     "plans.read_all policy.activate "
     "policy.propose policy.read policy.rollback policy.shadow proposals.activate proposals.make proposals.read",

@@ -1,0 +1,1 @@
+"""The Anthropic Messages ingress: what a client of the Messages API asks, and what its answers have it do, governed."""

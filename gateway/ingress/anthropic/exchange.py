@@ -1,0 +1,345 @@
+"""One request for a message and its answer: passed on while it comes, or told from the record."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+import structlog
+
+from gateway.canonical import parse
+from gateway.errors import HandrailError, Refused
+from gateway.ingress.anthropic import notices
+from gateway.ingress.anthropic.calls import Calls, Context, Takes, rested
+from gateway.ingress.anthropic.channel import Channel
+from gateway.ingress.anthropic.holding import PING, Holder, ToolUse, call_of, turned, unmistakable
+from gateway.ingress.anthropic.request import MessagesRequest
+from gateway.messages_api.blocks import ANSWERED, TOOL_USE
+from gateway.messages_api.events import StreamEvent
+from gateway.model import Principal, StepStatus
+from gateway.ports import Hands, Signer
+from gateway.reasons import TEXTS, Reason
+from gateway.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_ENDINGS: Final[Mapping[str, Reason]] = {
+    StepStatus.DENIED: Reason.POLICY_DENIED,
+    StepStatus.EXPIRED: Reason.APPROVAL_EXPIRED,
+    StepStatus.CANCELLED: Reason.FREEZE_ACTIVE,
+}
+"""Why a step did not succeed, where nothing else says so."""
+
+SSE_HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+}
+_ANSWER_HEADERS: Final = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
+_ANSWER_PREFIX: Final = "anthropic-"
+
+
+class GatewayParts(Protocol):
+    """What this ingress uses of the gateway."""
+
+    settings: Settings
+
+    @property
+    def keyset(self) -> Signer:
+        """The gateway's keys."""
+
+    @property
+    def hands(self) -> Hands:
+        """The registry."""
+
+    @property
+    def pipeline(self) -> Takes:
+        """The one way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as HTTP has it; ``parts`` is to be closed, also where it was not read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
+
+
+class Unsuccessful(HandrailError):
+    """The request's step did not succeed: its reason, and what may be said of it."""
+
+    def __init__(self, reason: Reason, said: str) -> None:
+        super().__init__(reason, "the step did not succeed")
+        self.said = said
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self,
+        gateway: GatewayParts,
+        calls: Calls,
+        caller: Principal,
+        context: Context,
+        request: MessagesRequest,
+        channel: Channel,
+        step: asyncio.Task[dict[str, Any]],
+    ) -> None:
+        self._gateway = gateway
+        self._settings = gateway.settings.anthropic
+        self._calls = calls
+        self._caller = caller
+        self._context = context
+        self._request = request
+        self._channel = channel
+        self._step = step
+
+    async def answer(self) -> Answer:
+        """The head of the answer, as soon as it is known, and its parts.
+
+        Raises:
+            HandrailError: nothing of it may go out.
+        """
+        try:
+            return await self._answer()
+        except BaseException:
+            self._channel.gone.set()
+            raise
+
+    async def _answer(self) -> Answer:
+        begun = asyncio.ensure_future(self._channel.begun.wait())
+        try:
+            await asyncio.wait({begun, self._step}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            begun.cancel()
+        if not self._channel.begun.is_set():
+            return await self._without_relay(self._step.result())
+        headers = passed(self._channel.answered)
+        if self._channel.status == 200 and _is_stream(self._channel.answered):
+            return Answer(200, {**SSE_HEADERS, **headers}, self._stream())
+        status, body, _ = await self.recorded()
+        if status != 200:
+            return Answer(status, headers, once(body))
+        message = message_of(parse(body))
+        denied = await self.judged_calls(message)
+        return Answer(200, headers, once(body if not denied else notices.whole(less(message, denied))))
+
+    # --- what comes while it comes -----------------------------------------------------------------------------------
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        """The events that go out. From here on an error is an event."""
+        holder = Holder()
+        try:
+            while True:
+                event = await self._channel.take(self._step)
+                if not isinstance(event, StreamEvent):
+                    break
+                if not holder.failed:
+                    async for out in self._let_through(holder, event):
+                        yield out
+            async for ping in self._pings(self._step):
+                yield ping
+            recorded = self.succeeded(self._step.result())
+            if holder.failed:
+                return
+            if holder.last is None or recorded is None:
+                raise Refused(Reason.HAND_LOST_REPLY)
+            yield holder.last
+        except HandrailError as error:
+            if not holder.failed:
+                _log.info("answer broken off", code=str(error.reason), detail=error.detail)
+                yield notices.refused_event(error)
+        finally:
+            self._channel.gone.set()
+
+    async def _let_through(self, holder: Holder, event: StreamEvent) -> AsyncIterator[bytes]:
+        for out in holder.take(event):
+            yield out
+        if holder.waiting:
+            judging = asyncio.ensure_future(self._calls.judge(self._caller, self._context, holder.waiting))
+            async for ping in self._pings(judging):
+                yield ping
+            for out in holder.judged(judging.result()):
+                yield out
+
+    async def _pings(self, work: asyncio.Future[Any]) -> AsyncIterator[bytes]:
+        """Signs of life while something is waited for; nothing of it is sent on where the client goes."""
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=self._settings.ping_seconds)
+                if not work.done():
+                    yield PING
+        finally:
+            if work is not self._step and not work.done():
+                work.cancel()
+
+    async def recorded(self) -> tuple[int, bytes, dict[str, Any]]:
+        """Status and body of an answer in one piece, as they came, and the view of the step: once its outcome is on
+        record. Of a body there is nothing where nothing was passed on.
+
+        Raises:
+            HandrailError: it did not succeed, and the provider did not say why, or that is not on record.
+        """
+        parts: list[bytes] = []
+        while isinstance(part := await self._channel.take(self._step), bytes):
+            parts.append(part)
+        view = await asyncio.shield(self._step)
+        step = view["steps"][0]
+        said_by_provider = self._channel.begun.is_set() and self._channel.status != 200
+        told = said_by_provider and step["status"] == StepStatus.FAILED and "receipt" in step
+        if not told and self.succeeded(view) is None:
+            raise Refused(Reason.HAND_LOST_REPLY)
+        return self._channel.status, b"".join(parts), view
+
+    @property
+    def head(self) -> Mapping[str, str]:
+        """What of the provider's head goes to the client."""
+        return passed(self._channel.answered)
+
+    # --- what comes from the record ----------------------------------------------------------------------------------
+
+    async def _without_relay(self, view: dict[str, Any]) -> Answer:
+        """The answer of a step that was not passed on: it was refused, it waits for a person, or something was taken
+        out of its result."""
+        if view["steps"][0]["status"] != StepStatus.HELD:
+            failure = _told_by_provider(view["steps"][0])
+            if failure is not None:
+                return failure
+            message = self.succeeded(view)
+            if message is None:
+                raise Refused(Reason.HAND_LOST_REPLY)
+            return self._from_record(await self._less_denied(message))
+        if self._request.stream:
+            return Answer(200, SSE_HEADERS, self._held_stream(view))
+        view = await rested(self._gateway.pipeline, view, self._caller, self._settings.ask_hold_seconds)
+        return self._from_record(await self._after_hold(view))
+
+    async def _held_stream(self, view: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Pings until a person answered, or for as long as the settings say; then the message."""
+        try:
+            resting = asyncio.ensure_future(
+                rested(self._gateway.pipeline, view, self._caller, self._settings.ask_hold_seconds)
+            )
+            async for ping in self._pings(resting):
+                yield ping
+            for out in notices.streamed(await self._after_hold(resting.result())):
+                yield out
+        except HandrailError as error:
+            yield notices.refused_event(error)
+
+    async def _after_hold(self, view: dict[str, Any]) -> dict[str, Any]:
+        step = view["steps"][0]
+        if not StepStatus(step["status"]).final:
+            model = str(self._request.body["model"])
+            return notices.held_message(view, step, model, self._gateway.settings.public_url)
+        message = self.succeeded(view)
+        if message is None:
+            raise Refused(Reason.HAND_LOST_REPLY)
+        return await self._less_denied(message)
+
+    def _from_record(self, message: Mapping[str, Any]) -> Answer:
+        if self._request.stream:
+            return Answer(200, SSE_HEADERS, _each(notices.streamed(message)))
+        return Answer(200, {"content-type": "application/json"}, once(notices.whole(message)))
+
+    # --- judging -----------------------------------------------------------------------------------------------------
+
+    async def _less_denied(self, message: dict[str, Any]) -> dict[str, Any]:
+        denied = await self.judged_calls(message_of(message))
+        return less(message, denied) if denied else message
+
+    async def judged_calls(self, message: Mapping[str, Any]) -> Mapping[int, str]:
+        """Index of each call of a whole message that is not let go -> what stands in its place; see ``Calls.judge``."""
+        uses: Iterable[ToolUse] = (
+            call_of(index, block) for index, block in enumerate(message["content"]) if block["type"] == TOOL_USE
+        )
+        found = unmistakable(uses)
+        return await self._calls.judge(self._caller, self._context, found) if found else {}
+
+    def succeeded(self, view: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The message of the request's step, where it succeeded, on record.
+
+        Raises:
+            Unsuccessful: it did not.
+        """
+        step = view["steps"][0]
+        if step["status"] == StepStatus.SUCCEEDED and "receipt" in step:
+            structured = step["result"]["structured"]
+            return structured if isinstance(structured, dict) else None
+        error = step.get("error") or {}
+        reason = Reason(error["code"]) if "code" in error else _ENDINGS.get(step["status"], Reason.HAND_TIMEOUT)
+        raise Unsuccessful(reason, notices.why(view, step, self._gateway.settings.public_url))
+
+
+def _told_by_provider(step: Mapping[str, Any]) -> Answer | None:
+    """The provider's own error, as far as the record has it."""
+    said = (step.get("result") or {}).get("structured") if step["status"] == StepStatus.FAILED else None
+    if not isinstance(said, dict) or not isinstance(said.get("type"), str) or "message" not in said:
+        return None
+    status = said.get("status")
+    if not isinstance(status, int) or not 400 <= status < 600:
+        return None
+    request_id = str(said.get("request_id", ""))
+    body = orjson.dumps(notices.error_document(said["type"], str(said["message"]), request_id))
+    headers = {"content-type": "application/json", **({"request-id": request_id} if request_id else {})}
+    return Answer(status, headers, once(body))
+
+
+def message_of(said: Any) -> Mapping[str, Any]:
+    """A whole message whose every block is known.
+
+    Raises:
+        Refused: ``hand.protocol``.
+    """
+    content = said.get("content") if isinstance(said, dict) else None
+    if not isinstance(content, list):
+        raise Refused(Reason.HAND_PROTOCOL, "no message")
+    for block in content:
+        if not isinstance(block, dict) or block.get("type") not in ANSWERED:
+            raise Refused(Reason.HAND_PROTOCOL, "a block that is unknown")
+    found: Mapping[str, Any] = said
+    return found
+
+
+def less(message: Mapping[str, Any], denied: Mapping[int, str]) -> dict[str, Any]:
+    """A whole message with texts in place of the calls that are not let go."""
+    calls = sum(block["type"] == TOOL_USE for block in message["content"])
+    stop_reason = message.get("stop_reason")
+    return notices.without(message, denied, turned(stop_reason) if calls == len(denied) else stop_reason)
+
+
+def passed(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of the provider's head goes to the client."""
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if name.lower() in _ANSWER_HEADERS or name.lower().startswith(_ANSWER_PREFIX)
+    }
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """A body as the parts of an answer."""
+    yield body
+
+
+async def _each(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def said_of(error: HandrailError) -> str:
+    """What a client is told of an error."""
+    return error.said if isinstance(error, Unsuccessful) else f"{error.reason}: {TEXTS[error.reason]}"
+
+
+def error_body(error: HandrailError, status: int, request_id: str) -> bytes:
+    """An error in the API's form."""
+    return orjson.dumps(notices.error_document(notices.error_type(status), said_of(error), request_id))

@@ -1,0 +1,162 @@
+"""The Messages ingress: a request becomes a plan of one step, ``model.messages`` on a model's hand, and its answer goes
+out while it comes, less the calls that policy does not let go.
+
+The order that invariant 1 asks for: the request's decision and intent are durable before the provider hears of it; a
+call is released on record before the client sees it; the answer's end goes out when the outcome is on record. What was
+already passed on of an answer whose outcome cannot be recorded cannot be taken back: it is text, and the stream ends
+with an error before the client takes it for a whole message.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gateway.errors import Absent
+from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released
+from gateway.ingress.anthropic.channel import Channel
+from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
+from gateway.ingress.anthropic.redacting import redact
+from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
+from gateway.ingress.connector import signed
+from gateway.manifest import Manifest
+from gateway.model import Principal
+
+_log = structlog.get_logger(__name__)
+
+ADAPTER: Final = "anthropic"
+MESSAGES: Final = "model.messages"
+GRACE_SECONDS: Final = 30.0
+"""Beyond the deadline of the call: for being decided and recorded."""
+PAST_CALLS_MAX: Final = 32
+"""Calls of a conversation, the newest, by which its context is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as HTTP has it.
+
+    Attributes:
+        headers: names in lower case; of those that came twice, none.
+        betas: values of every ``anthropic-beta``.
+        beta: ``?beta=true``.
+        own_credential: of the client's own headers, its credential for the provider, where it named its Handrail key in
+            a header of its own.
+        base_url: of this API at the gateway, as the client reaches it.
+    """
+
+    caller: Principal
+    raw: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    betas: Sequence[str] = ()
+    beta: bool = False
+    own_credential: Mapping[str, str] = field(default_factory=dict, repr=False)
+    base_url: str = ""
+
+
+class MessagesIngress:
+    """The routes below ``/anthropic``. Belongs to one event loop."""
+
+    def __init__(self, gateway: GatewayParts, released: Released) -> None:
+        self._gateway = gateway
+        self._released = released
+        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, released)
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def messages(self, asked: Asked) -> Answer:
+        """Ask the model, and answer.
+
+        Raises:
+            HandrailError: nothing was asked, or nothing of the answer may go out.
+        """
+        caller = asked.caller
+        request = await self.read(asked)
+        named = context_id(request, asked.headers, caller) or await self._calls.context_of(
+            caller, past_calls(request.body)[:PAST_CALLS_MAX]
+        )
+        context = Context(named or new_context(), said=named is not None)
+        await self._calls.hear(caller, context, request.results)
+        return await (await self.exchange(asked, request, MESSAGES, request.args, context)).answer()
+
+    async def read(self, asked: Asked, raw: bytes | None = None) -> MessagesRequest:
+        """The request in a body, less what is to be taken out of it.
+
+        Args:
+            raw: where it is a part of the body.
+
+        Raises:
+            Refused: see ``request.read`` and ``redacting.redact``.
+        """
+        settings = self._gateway.settings.anthropic
+        request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
+        if not settings.redact_secrets and not settings.redact_personal:
+            return request
+        scanner = self._gateway.settings.results.scanner()
+        return await asyncio.to_thread(
+            redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
+        )
+
+    async def exchange(
+        self, asked: Asked, request: MessagesRequest, action: str, args: Mapping[str, Any], context: Context
+    ) -> Exchange:
+        """Ask, and give what there is to answer with: of now, or of when a person approved exactly this.
+
+        Raises:
+            HandrailError: nothing can be asked.
+        """
+        gateway, caller = self._gateway, asked.caller
+        manifest = self.manifest(caller)
+        own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
+        channel = Channel({**request.headers, **own}, request.raw)
+        call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
+        approved = await self._released.collect(caller, context.named, call)
+        if approved is not None:
+            step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
+            await asyncio.wait({step})
+            return Exchange(gateway, self._calls, caller, context, request, channel, step)
+        plan = signed(CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [call], purpose=request.purpose)
+        seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
+        # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
+        step = asyncio.create_task(gateway.pipeline.submit(plan, wait_seconds=seconds, relay=channel))
+        self._under_way.add(step)
+        step.add_done_callback(self._ended)
+        return Exchange(gateway, self._calls, caller, context, request, channel, step)
+
+    def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
+        self._under_way.discard(step)
+        if not step.cancelled():
+            step.exception()  # whoever waits for the answer is told; if nobody does, it is on record all the same
+
+    @property
+    def calls(self) -> Calls:
+        """What judges the calls in answers."""
+        return self._calls
+
+    @property
+    def released(self) -> Released:
+        """What is known of earlier calls."""
+        return self._released
+
+    def manifest(self, caller: Principal) -> Manifest:
+        """Of the model's hand that the caller's requests go to.
+
+        Raises:
+            Absent: there is none, or more than one and nothing says which.
+        """
+        named = self._gateway.settings.anthropic.hand
+        found = [
+            manifest
+            for manifest in self._gateway.hands.listed(caller)
+            if manifest.adapter == ADAPTER and named in {None, manifest.hand}
+        ]
+        if len(found) != 1:
+            raise Absent("hand", named or ADAPTER)
+        return found[0]
+
+
+def new_context() -> str:
+    """A context that nobody used before."""
+    return f"anthropic-{secrets.token_hex(16)}"

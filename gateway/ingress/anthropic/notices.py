@@ -1,0 +1,162 @@
+"""What the gateway says itself in the forms of the Messages API: errors, and messages in place of an answer. Pure.
+
+A denial says what the plan API would say of it, and no more.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.errors import HandrailError
+from gateway.ingress.anthropic.holding import event_bytes
+from gateway.ingress.mcp_results import told
+from gateway.messages_api.blocks import TEXT
+from gateway.model import StepStatus
+from gateway.reasons import TEXTS, Reason
+
+TYPES: Final[Mapping[int, str]] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""Status -> type of an error (the API's documentation, errors)."""
+
+
+def error_type(status: int) -> str:
+    """The API's type of an error with this status."""
+    return TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+
+
+def error_document(kind: str, message: str, request_id: str) -> dict[str, Any]:
+    """An error as the API has it."""
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+
+
+def error_event(reason: Reason, message: str, kind: str) -> bytes:
+    """The event that ends a stream that broke off."""
+    data = {"type": "error", "error": {"type": kind, "message": f"{reason}: {message}"}}
+    return event_bytes(data)
+
+
+def refused_event(error: HandrailError) -> bytes:
+    """The same for a refusal or failure of the gateway."""
+    return error_event(error.reason, error.text, "api_error")
+
+
+def why(view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
+    """What is said of a step that did not succeed."""
+    return "\n".join(told({**view, "steps": [step]}, public_url))
+
+
+def withheld(name: str, view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
+    """What stands in place of a call that the client is not given."""
+    if step["status"] == StepStatus.HELD:
+        return f"[Handrail held the call of {name}. {approval(step, public_url)}]"
+    return f"[Handrail did not let the call of {name} through.\n{why(view, step, public_url)}]"
+
+
+def unreadable(name: str) -> str:
+    """The same for a call that cannot be judged, for it is no one call."""
+    reason = Reason.SCHEMA_JSON
+    return f"[Handrail did not let the call of {name} through.\n{reason}: {TEXTS[reason]}]"
+
+
+def ill_formed(name: str, refused: HandrailError) -> str:
+    """The same for calls of which one is none that its hand takes."""
+    return f"[Handrail did not let the call of {name} through.\n{refused.reason}: {refused.text}]"
+
+
+def approval(step: Mapping[str, Any], public_url: str) -> str:
+    """Where a person answers, and what happens then."""
+    reasons = (step.get("decision") or {}).get("reasons", ())
+    said = "; ".join(f"{one['code']}: {one['message']}".removesuffix(": ") for one in reasons)
+    page = f"{public_url}/approvals/{step['approval_id']}"
+    return (
+        f"A person must approve exactly this call first, at {page}"
+        + (f" ({said})" if said else "")
+        + ". Once that is done, the same call passes, once."
+    )
+
+
+def held_message(view: Mapping[str, Any], step: Mapping[str, Any], model: str, public_url: str) -> dict[str, Any]:
+    """The answer to a request that waits for a person."""
+    return message(view["plan_id"], model, f"[Handrail held this request. {approval(step, public_url)}]")
+
+
+def message(seed: str, model: str, text: str) -> dict[str, Any]:
+    """A message of the gateway's own."""
+    return {
+        "id": f"msg_handrail_{hashlib.sha256(seed.encode()).hexdigest()[:24]}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": TEXT, "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }
+
+
+def whole(said: Mapping[str, Any]) -> bytes:
+    """A message in one piece."""
+    return orjson.dumps(said)
+
+
+def streamed(said: Mapping[str, Any]) -> Iterator[bytes]:
+    """A whole message as the events of a stream."""
+    usage = said.get("usage") or {}
+    begun = {**said, "content": [], "stop_reason": None, "stop_sequence": None}
+    yield event_bytes({"type": "message_start", "message": begun})
+    for index, block in enumerate(said["content"]):
+        yield from _block(index, block)
+    delta = {"stop_reason": said.get("stop_reason"), "stop_sequence": said.get("stop_sequence")}
+    yield event_bytes({"type": "message_delta", "delta": delta, "usage": usage})
+    yield event_bytes({"type": "message_stop"})
+
+
+def _block(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
+    begun, deltas = _taken_apart(block)
+    yield event_bytes({"type": "content_block_start", "index": index, "content_block": begun})
+    for delta in deltas:
+        yield event_bytes({"type": "content_block_delta", "index": index, "delta": delta})
+    yield event_bytes({"type": "content_block_stop", "index": index})
+
+
+def _taken_apart(block: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    """A block as it begins, and what is added to it."""
+    match block["type"]:
+        case "text":
+            cited = ({"type": "citations_delta", "citation": one} for one in block.get("citations") or ())
+            begun = {**block, "text": ""}
+            if block.get("citations"):
+                begun["citations"] = []
+            return begun, _some({"type": "text_delta", "text": block["text"]}, *cited)
+        case "thinking":
+            signature = {"type": "signature_delta", "signature": block.get("signature", "")}
+            thought = {"type": "thinking_delta", "thinking": block["thinking"]}
+            return {**block, "thinking": "", "signature": ""}, _some(thought, signature)
+        case "tool_use" | "server_tool_use" | "mcp_tool_use":
+            written = orjson.dumps(block["input"]).decode()
+            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
+    return block, ()
+
+
+def _some(*deltas: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [delta for delta in deltas if delta["type"] == "citations_delta" or any(list(delta.values())[1:])]
+
+
+def without(said: Mapping[str, Any], denied: Mapping[int, str], stop_reason: Any) -> dict[str, Any]:
+    """A whole message with texts in place of the calls that are not let go."""
+    content: Iterable[Any] = (
+        {"type": TEXT, "text": denied[index]} if index in denied else block
+        for index, block in enumerate(said["content"])
+    )
+    return {**said, "content": list(content), "stop_reason": stop_reason}

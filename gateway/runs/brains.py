@@ -1,0 +1,81 @@
+"""Which brain a run is put to, and which ones after it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gateway.errors import Malformed, Refused
+from gateway.manifest import Manifest
+from gateway.model import Principal
+from gateway.ports import Hands
+from gateway.reasons import Reason
+from gateway.settings import BrainSettings
+
+MESSAGES: Final = "model.messages"
+"""The action of a model's hand: its args are the body of a request to the Messages API."""
+ANTHROPIC: Final = "api.anthropic.com"
+
+
+def order(
+    brains: Mapping[str, BrainSettings], purpose: str | None, data_classes: Sequence[str], wanted: str | None
+) -> list[str]:
+    """The brains that fit, in the order in which they are asked.
+
+    Args:
+        wanted: the one that the caller names; it has to fit all the same.
+
+    Raises:
+        Refused: ``run.no_brain`` where none fits; ``request.malformed`` for a name that no brain has.
+    """
+    if not brains:
+        why = "None is configured. Add [brains.claude] with model = ..., and the hand [hands.claude] that it is behind."
+        raise Refused(Reason.RUN_NO_BRAIN, "no brain is configured", why=why)
+    if wanted is not None and wanted not in brains:
+        raise Malformed("no such brain", pointer="/brain", expected=f"one of {', '.join(sorted(brains))}")
+    fitting = [name for name, one in brains.items() if _fits(one, purpose, data_classes)]
+    fitting.sort(key=lambda name: (brains[name].cost, name))
+    if wanted is not None:
+        fitting = [wanted] if wanted in fitting else []
+    if not fitting:
+        why = "None lists this purpose and these classes of data: see purposes and data_classes of [brains.ID]."
+        raise Refused(Reason.RUN_NO_BRAIN, "no brain fits", why=why)
+    first = fitting[0]
+    after: Sequence[str] = brains[first].fallback or (() if wanted is not None else fitting[1:])
+    return [first, *(name for name in after if name != first and _fits(brains[name], purpose, data_classes))]
+
+
+def _fits(brain: BrainSettings, purpose: str | None, data_classes: Sequence[str]) -> bool:
+    for_it = not brain.purposes or purpose in brain.purposes
+    return for_it and set(data_classes) <= set(brain.data_classes)
+
+
+def hand_of(name: str, brain: BrainSettings) -> str:
+    """The hand that a brain is behind."""
+    return brain.hand or name
+
+
+def usable(hands: Hands, caller: Principal, name: str, brain: BrainSettings) -> Manifest:
+    """The pinned manifest of a brain's hand.
+
+    Raises:
+        Refused: ``run.brain``, with ``why``: it is not there for the caller, is no model, or has no key.
+    """
+    hand = hand_of(name, brain)
+    manifest = hands.manifest(caller.tenant, hand)
+    if manifest is None or not caller.may_use(hand):
+        why = f"Its hand {hand} is not pinned, not there or not within your scope: handrail hands show {hand}"
+        raise Refused(Reason.RUN_BRAIN, f"hand {hand}", brain=name, hand=hand, why=why)
+    if MESSAGES not in manifest.actions:
+        why = f"Its hand {hand} is no model: it has no action {MESSAGES}."
+        raise Refused(Reason.RUN_BRAIN, f"hand {hand}", brain=name, hand=hand, why=why)
+    url = str(manifest.actions[MESSAGES].annotations.get("base_url", ""))
+    if not manifest.secrets and ANTHROPIC in url:
+        raise Refused(Reason.RUN_BRAIN, f"hand {hand}", brain=name, hand=hand, why=no_key(hand))
+    return manifest
+
+
+def no_key(hand: str) -> str:
+    """What to do where an endpoint wants a key and the hand has none."""
+    return (
+        f'No key is declared. Add [hands.{hand}.secrets.{hand}-key] with place = "header" and parameter = "x-api-key", '
+        f"pin the hand anew, and keep the key: handrail secrets set {hand}-key"
+    )

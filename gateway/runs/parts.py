@@ -1,0 +1,166 @@
+"""What everything about runs needs, and the few things that are done to one: take a turn, end it, tell followers."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gateway.canonical import canonical
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import RUNS, Principal, RunTurn, StepStatus, TurnKind, UnverifiedPlan
+from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
+from gateway.ports import Append, Purpose, Typ
+from gateway.ports.runs import Run, RunStatus, RunStore, Turn
+from gateway.reasons import Conflict, Reason
+from gateway.settings import Settings
+from gateway.state import PlanState
+
+LIFETIME_SECONDS: Final = 60
+PAUSE_SECONDS: Final = 0.5
+"""Before what could not be done now is tried again; it doubles up to"""
+PAUSE_MAX_SECONDS: Final = 15.0
+
+_log = structlog.get_logger("handrail.runs")
+
+
+class Bells:
+    """Wakes whoever follows a run. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, set[asyncio.Event]] = {}
+
+    @contextlib.contextmanager
+    def listening(self, run_id: str) -> Iterator[asyncio.Event]:
+        """Set whenever something becomes of the run."""
+        bell = asyncio.Event()
+        bells = self._of.setdefault(run_id, set())
+        bells.add(bell)
+        try:
+            yield bell
+        finally:
+            bells.discard(bell)
+            if not bells:
+                self._of.pop(run_id, None)
+
+    def ring(self, run_id: str) -> None:
+        """Something became of the run."""
+        for bell in self._of.get(run_id, ()):
+            bell.set()
+
+
+@dataclass(slots=True)
+class Parts:
+    """Shared by the service and the drivers."""
+
+    settings: Settings
+    pipeline: Pipeline
+    store: RunStore
+    locks: PlanLocks
+    gateway: str
+    """This gateway's id."""
+    clock: Callable[[], float]
+    bells: Bells = field(default_factory=Bells)
+
+    async def submit(
+        self, run: Run, turn: RunTurn, person: Principal, actions: Sequence[Mapping[str, Any]], **more: Any
+    ) -> None:
+        """Take a turn: sign its plan and send it on its way, again and again where nothing can be recorded now.
+
+        Args:
+            more: further members of the plan.
+
+        Raises:
+            Refused: the plan is refused and nothing of it ran; ``request.conflict`` (``run.turn``) where the run went
+                on elsewhere.
+        """
+        pause = PAUSE_SECONDS
+        while True:
+            now = self.clock()
+            issued_at = int(now)
+            claims = {
+                "v": 1,
+                "iss": RUNS,
+                "sub": person.id,
+                "aud": self.pipeline.log.origin,
+                "tenant": run.tenant,
+                "context_id": run.run_id,
+                "jti": secrets.token_hex(16),
+                "iat": issued_at,
+                "exp": issued_at + min(LIFETIME_SECONDS, self.settings.plans.lifetime_max_seconds),
+                "nonce": secrets.token_hex(16),
+                "run": {name: getattr(turn, name) for name in RunTurn.__slots__} | {"kind": str(turn.kind)},
+                "actions": list(actions),
+                **more,
+            }
+            try:
+                signed = self.pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(claims))
+                await self.pipeline.submit(UnverifiedPlan(signed.encode("ascii"), person, now))
+            except Unavailable as error:
+                _log.info("turn put off", run_id=run.run_id, code=str(error.reason), detail=error.detail)
+                await asyncio.sleep(pause)
+                pause = min(PAUSE_MAX_SECONDS, pause * 2)
+            else:
+                self.bells.ring(run.run_id)
+                return
+
+    async def finish(
+        self, run: Run, turns: Sequence[Turn], status: RunStatus, reason: Reason | None, note: str = ""
+    ) -> None:
+        """End a run, and withdraw what of it waits for people.
+
+        Args:
+            turns: all of them so far.
+
+        Raises:
+            Refused: ``request.conflict`` (``run.turn``): the run went on meanwhile.
+            Unavailable: ``log.unavailable``; it has not ended.
+        """
+        last = turns[-1].turn if turns else RunTurn(run.run_id, -1, TurnKind.MODEL, run.brain, 0, 0, 0)
+        turn = RunTurn(run.run_id, last.number + 1, TurnKind.END, last.brain, 0, last.steps, last.tokens)
+        ended = Turn(turn, "", self.gateway, self.clock(), status, "" if reason is None else str(reason), note)
+        entry = EntryDraft(
+            EntryType.RUN_ENDED,
+            run.tenant,
+            context_id=run.run_id,
+            principal=run.principal,
+            hand=None,
+            reasons=() if reason is None else (str(reason),),
+            facts={"run": run.run_id, "status": str(status), "turns": turn.number, "steps": turn.steps},
+        )
+        guards, writes = self.store.end(run, ended)
+        await self.pipeline.log.append(Append([entry], writes, guards))
+        self.pipeline.metrics.runs.labels(str(status)).inc()
+        self.bells.ring(run.run_id)
+        if turns and status is not RunStatus.DONE:
+            await self.withdraw(turns[-1].plan_id, reason or Reason.RUN_CANCELLED)
+
+    async def withdraw(self, plan_id: str, reason: Reason) -> None:
+        """Cancel what of a plan waits for people: nobody can approve it any more. What runs is seen through."""
+        pipeline = self.pipeline
+        async with self.locks.of(plan_id):
+            plan = await pipeline.load(plan_id)
+            over = []
+            for state in plan:
+                if state.status is StepStatus.HELD and not state.approved and not state.answering:
+                    ending = state.begin_ending()
+                    ending.fail(StepStatus.CANCELLED, reason)
+                    await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
+                    over.append(state)
+            if over:
+                pipeline.followers.announce(plan, over)
+                pipeline.resume(plan)
+
+    async def plan(self, plan_id: str) -> PlanState:
+        """A plan of a run, from memory or from its record. Raises ``request.not_found``."""
+        return await self.pipeline.load(plan_id)
+
+
+def is_turn_taken(error: HandrailError) -> bool:
+    """Whether a run went on elsewhere."""
+    return isinstance(error, Refused) and error.facts.get("problem") == str(Conflict.RUN_TURN)

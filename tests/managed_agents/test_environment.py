@@ -1,0 +1,106 @@
+"""A self-hosted environment: work is claimed and kept, its tools run in the jail, and a lost lease ends what runs."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.managed_agents.stand_in import ASK, Session, StandIn, custom, toolset
+from tests.managed_agents.world import World, opened
+from tests.until import until
+
+ENVIRONMENT = {"id": "env_own", "key": "environment", "tools": {"bash": "shell.run", "write": "shell.wipe"}}
+
+
+@pytest.fixture
+async def world(tmp_path: Path, service: StandIn) -> AsyncIterator[World]:
+    async with opened(tmp_path / "one", service, environment=ENVIRONMENT, toolset_hand=None) as here:
+        environment: Any = here.gateway.managed_agents.connectors["cloud.environment"]
+        environment.beat_max_seconds = 0.05
+        environment.rest_seconds = 0.2
+        yield here
+
+
+async def served(world: World) -> tuple[Session, dict[str, Any]]:
+    """A session whose work the gateway has."""
+    world.service.agent("agent_own", toolset(ASK), custom("crm__read"))
+    session = world.service.session("agent_own", "sesn_own")
+    work = world.service.queue_work(session)
+    await until(lambda: session.streams and work["state"] == "active")
+    return session, work
+
+
+async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World) -> None:
+    session, work = await served(world)
+    use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo from the jail; id -u"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, use)) == 2)
+    allowed, ran = world.service.answers(session, use)
+    assert allowed["result"] == "allow"
+    assert ran["type"] == "user.tool_result"
+    assert not ran["is_error"]
+    assert "from the jail" in ran["content"][1]["text"]
+    assert ("ack", work["id"]) in world.service.work_calls
+    session.waits_for.clear()
+    world.service.idle(session)
+    await until(lambda: ("stop", work["id"]) in world.service.work_calls)
+    again = world.service.queue_work(session)
+    await until(lambda: again["state"] == "active")
+    more = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo again"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, more)) == 2)
+    assert len(world.service.answers(session, use)) == 2, "what was answered stays answered"
+
+
+async def test_what_policy_denies_and_what_nobody_declared_does_not_run(world: World) -> None:
+    session, _ = await served(world)
+    denied = world.service.use(session, "agent.tool_use", name="write", input={"command": "true"})
+    nobodys = world.service.use(session, "agent.tool_use", name="web_fetch", input={"url": "https://example.org"})
+    world.service.idle(session)
+    await until(lambda: world.service.answers(session, denied) and world.service.answers(session, nobodys))
+    (answer,) = world.service.answers(session, denied)
+    assert (answer["type"], answer["result"]) == ("user.tool_confirmation", "deny")
+    (answer,) = world.service.answers(session, nobodys)
+    assert "agents.unmapped" in answer["deny_message"]
+
+
+async def test_a_lost_lease_ends_what_runs_and_nothing_is_sent(world: World) -> None:
+    session, work = await served(world)
+    first = world.service.use(session, "agent.tool_use", name="bash", input={"command": "true"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, first)) == 2)
+    use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "sleep 600"})
+    world.service.idle(session)
+    await until(lambda: len(world.gateway.freezing.halts))
+    world.service.steal(work)
+    await until(lambda: not world.gateway.freezing.halts)
+    environment: Any = world.gateway.managed_agents.connectors["cloud.environment"]
+    await until(lambda: not environment._serving)
+    assert world.service.answers(session, use) == []
+    assert ("stop", work["id"]) not in world.service.work_calls, "it is somebody else's"
+    (entry,) = await until(lambda: world.entries("STPAMB"))
+    step = (await world.gateway.pipeline.load(entry["plan_id"])).view()["steps"][0]
+    assert (step["status"], step["error"]["code"]) == ("ambiguous", "agents.lease_lost")
+
+
+async def test_a_stop_gives_the_work_back(tmp_path: Path, service: StandIn) -> None:
+    async with opened(tmp_path / "one", service, environment=ENVIRONMENT) as here:
+        environment: Any = here.gateway.managed_agents.connectors["cloud.environment"]
+        environment.beat_max_seconds = 0.05
+        session, work = await served(here)
+        service.use(session, "agent.tool_use", name="bash", input={"command": "sleep 600"})
+        service.idle(session)
+        await until(lambda: len(here.gateway.freezing.halts))
+    assert ("stop", work["id"]) in service.work_calls
+
+
+async def test_nobody_else_follows_a_session_of_the_environment(world: World) -> None:
+    session, _ = await served(world)
+    connector = world.gateway.managed_agents.connectors["cloud"]
+    connector.settings = connector.settings.model_copy(update={"agents": ("agent_own",)})
+    use = world.service.use(session, name="crm__read", input={"n": 1})
+    world.service.idle(session)
+    await until(lambda: world.service.answers(session, use))
+    shown = await world.gateway.managed_agents.list(world.people["op"])
+    assert [(one["connector"], one["session_id"]) for one in shown["sessions"]] == [("cloud.environment", session.id)]

@@ -1,0 +1,200 @@
+"""A run whose gateway is killed, restarted, or shared: it goes on from its record, and no call runs twice."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.model import TurnKind
+from gateway.runs.asked import Asked
+from gateway.runs.driver import Drive
+from tests.anthropic_api.answers import Answer, Cut
+from tests.anthropic_api.blocks import message, tool_use
+from tests.anthropic_api.server import StandIn
+from tests.runs.world import Desk, model_hand, rules, sent, world
+from tests.until import until
+
+COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()", "serve", "--json"]
+
+
+def _configure(home: Path, api: StandIn, at: Desk) -> Path:
+    """The same gateway as ``world`` makes, for a process of its own."""
+    file = home / "handrail.json"
+    document = {
+        "HANDRAIL_HOME": str(home),
+        "HANDRAIL_SERVER__PORT": "0",
+        "HANDRAIL_POLICY__BUNDLE": str(rules(home)),
+        "HANDRAIL_HANDS": json.dumps({"claude": model_hand(api.url), "desk": at.hand()}),
+        "HANDRAIL_BRAINS": json.dumps({"claude": {"model": "claude-opus-4-6"}}),
+    }
+    file.write_text(json.dumps(document))
+    return file
+
+
+@asynccontextmanager
+async def process(configuration: Path) -> AsyncIterator[tuple["subprocess.Popen[str]", str]]:
+    """A gateway as a process: it, and its URL."""
+    environment = {**os.environ, **json.loads(configuration.read_text())}
+    running = subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        yield running, await asyncio.to_thread(_url, running)
+    finally:
+        if running.poll() is None:
+            running.kill()
+        await asyncio.to_thread(running.wait, 30)
+        if running.stdout is not None:
+            running.stdout.close()
+
+
+def _url(running: "subprocess.Popen[str]") -> str:
+    assert running.stdout is not None
+    lines = []
+    for line in running.stdout:
+        lines.append(line)
+        if line.startswith("}"):
+            return str(json.loads("".join(lines))["listening"][0])
+    raise RuntimeError(f"the gateway did not start: {lines}")
+
+
+async def _view(url: str, key: str, path: str, body: Any = None) -> Any:
+    async with httpx2.AsyncClient(base_url=url, timeout=60, headers={"authorization": f"Bearer {key}"}) as http:
+        answer = await (http.get(path) if body is None else http.post(path, json=body))
+        assert answer.status_code in {200, 202}, answer.text
+        return answer.json()
+
+
+@pytest.mark.parametrize("moment", ["model", "tool"])
+async def test_a_killed_gateway_goes_on_from_the_record(tmp_path: Path, api: StandIn, at: Desk, moment: str) -> None:
+    """SIGKILL while a model is asked, and while a tool runs. What was asked of a model may be asked again; what was
+    asked of a tool is not, and the model is told that nobody knows."""
+    async with world(tmp_path, api, at) as here:
+        key = here.keys["bot"]
+    configuration = _configure(tmp_path, api, at)
+    asked = asyncio.Event()
+    answers = [message(tool_use("desk__slow", {"text": "x"}, "a")), message("Done.")]
+
+    def decide(body: Any) -> Any:
+        asked.set()
+        if moment == "model" and len(api.asked) == 1:
+            return Answer([Cut.HANG])
+        return answers[0] if len(body["messages"]) == 1 else answers[1]
+
+    api.decide = decide
+    async with process(configuration) as (running, url):
+        run_id = (await _view(url, key, "/v1/runs", {"prompt": "Look."}))["run_id"]
+        await (asked if moment == "model" else at.reached).wait()
+        running.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(running.wait, 30)
+    if moment == "model":
+        at.hold.set()
+    async with process(configuration) as (_, url):
+
+        async def over() -> Any:
+            view = await _view(url, key, f"/v1/runs/{run_id}")
+            return view if view["status"] not in {"running", "waiting"} else None
+
+        view = await until(over)
+    assert (view["status"], view["text"]) == ("done", "Done."), view
+    assert [path for path, _ in at.calls] == ["/slow"]
+    kinds = [turn["kind"] for turn in view["turns"]]
+    if moment == "model":
+        assert kinds == ["model", "model", "tools", "model"]
+        assert len(api.asked) == 3
+    else:
+        assert kinds == ["model", "tools", "model"]
+        [result] = sent(api)["messages"][-1]["content"]
+        assert result["is_error"] is True
+        assert "not known" in result["content"][0]["text"]
+
+
+async def test_a_gateway_that_is_stopped_hands_its_runs_over(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    """Between two turns: a run that waits for a person goes on after a restart, with the answer that came then."""
+    async with world(tmp_path, api, at) as here:
+        api.script(message(tool_use("desk__keep", {"text": "note"})))
+        run_id = await here.begin()
+        await here.reaches(run_id, "waiting")
+    async with world(tmp_path, api, at) as here:
+        view = await here.reaches(run_id, "waiting")
+        api.script(message("Kept."))
+        path = f"/v1/approvals/{view['approvals'][0]}"
+        await here.json("POST", path, {"answer": "approve"}, who="bob")
+        view = await here.ended(run_id)
+        assert (view["status"], view["text"]) == ("done", "Kept.")
+    assert [path for path, _ in at.calls] == ["/keep"]
+    assert len(api.asked) == 2
+
+
+async def test_two_drivers_of_one_run_take_each_turn_once(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    """However it comes that two gateways think that a run is theirs: the database gives a turn to one of them."""
+    async with world(tmp_path, api, at) as here:
+        looks = [message(tool_use("desk__look", {"text": str(number)})) for number in range(4)]
+        api.decide = lambda body: looks[len(body["messages"]) // 2] if len(body["messages"]) < 8 else message("Done.")
+        runs = here.gateway.runs
+        run_id = await here.begin()
+        run = await runs.parts.store.find(run_id)
+        assert run is not None
+        opened = await runs.parts.pipeline.payloads.open([run.commitment])
+        asked = Asked.from_document(opened[run.commitment][1])
+        await asyncio.gather(*(Drive(runs.parts, runs.tools, run, asked).go() for _ in range(3)))
+        view = await here.ended(run_id)
+        assert (view["status"], view["text"]) == ("done", "Done.")
+        assert sorted(body["text"] for _, body in at.calls) == ["0", "1", "2", "3"]
+        turns = await runs.parts.store.turns(run_id)
+        assert [turn.turn.number for turn in turns] == list(range(10))
+        assert turns[-1].turn.kind is TurnKind.END
+        assert here.count("RUNEND") == 1
+
+
+async def test_rows_that_somebody_changed_drive_nothing(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    async with world(tmp_path, api, at) as here:
+        api.script(message("Done."))
+        view = await here.run()
+        with here.gateway.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE runs SET steps_max = 100000")
+        refused = await here.json("GET", f"/v1/runs/{view['run_id']}", expect=500)
+        assert refused["code"] == "gateway.internal"
+        with pytest.raises(Exception, match="append-only"), here.gateway.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM run_turns")
+
+
+async def test_a_follower_sees_each_event_once_also_after_a_break(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    async with world(tmp_path, api, at) as here:
+        api.script(message("I look.", tool_use("desk__slow", {"text": "x"})), message("Done."))
+        run_id = await here.begin()
+        bot = await here.person("bot")
+        first: list[Any] = []
+        async for event in here.gateway.runs.events(run_id, bot):
+            first.append(event)
+            if len(first) == 3:
+                break
+        at.hold.set()
+        rest = [event async for event in here.gateway.runs.events(run_id, bot, first[-1][0])]
+        events = [*first, *rest]
+        numbers = [number for number, _, _ in events]
+        assert numbers == sorted(set(numbers))
+        assert [(data["kind"], data["status"]) for _, name, data in events if name == "turn"] == [
+            ("model", "running"),
+            ("model", "done"),
+            ("tools", "running"),
+            ("tools", "done"),
+            ("model", "running"),
+            ("model", "done"),
+        ]
+        number, name, data = events[-1]
+        assert (name, data["status"], data["text"]) == ("done", "done", "Done.")
+        again = [event async for event in here.gateway.runs.events(run_id, bot)]
+        assert again[-1] == events[-1]
+        headers = {"authorization": f"Bearer {here.keys['bot']}", "last-event-id": str(numbers[-2])}
+        answer = await here.http.get(f"/v1/runs/{run_id}/events", headers=headers)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert f"id: {number}\n" in answer.text
+        assert answer.text.count("event: ") == 1
