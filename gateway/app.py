@@ -244,7 +244,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     approvals = Approvals(pipeline, locks)
     hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
-    drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
     personal = Personal(engine, log.names)
     privacy = Privacy(
@@ -259,9 +258,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         leave=connections.leave,
         clock=clock,
     )
-    webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
     deliveries = Deliveries(
-        webhooks=webhooks,
+        webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
         outbox=outbox,
         log=log,
         look=lambda message: approvals.of(message.tenant, message.approval_id),
@@ -331,7 +329,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
         tls=_tls(settings, metrics, clock),
-        drain=drain,
+        drain=_introduce(freezing, pipeline, claims),
     )
 
 
