@@ -229,16 +229,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
     privacy = _privacy(settings, log, reader, epochs, eraser, engine, directory, connections, clock)
-    webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
-    deliveries = Deliveries(
-        webhooks=webhooks,
-        outbox=outbox,
-        log=log,
-        look=lambda message: approvals.of(message.tenant, message.approval_id),
-        metrics=metrics,
-        page_url=settings.public_url,
-        clock=clock,
-    )
     return Gateway(
         settings=settings,
         engine=engine,
@@ -271,7 +261,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         hooks=hooks,
         runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
-        deliveries=deliveries,
+        deliveries=Deliveries(
+            webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
+            outbox=outbox,
+            log=log,
+            look=lambda message: approvals.of(message.tenant, message.approval_id),
+            metrics=metrics,
+            page_url=settings.public_url,
+            clock=clock,
+        ),
         proposals=proposals,
         trust_changes=trust_changes,
         rollout=staged,
