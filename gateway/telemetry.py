@@ -219,31 +219,10 @@ class Metrics:
             "When the newest backup on record was made, in seconds since the epoch; 0 for never.",
             registry=self.registry,
         )
-        self._of_listener()
         self._of_models()
 
-    def _of_listener(self) -> None:
-        self.http_limited = Counter(
-            "handrail_http_limited",
-            "Requests refused with 429 for a rate or for too many at once, by reason.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
-        self.http_connections_refused = Counter(
-            "handrail_http_connections_refused",
-            "Connections that got no service, by why: too many in all, or of one address.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_hung_up = Counter(
-            "handrail_http_hung_up",
-            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
-            ["why"],
-            registry=self.registry,
-        )
-
     def _of_models(self) -> None:
+        """What models and managed agents have to do."""
         self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
         self.runs = Counter(
             "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
@@ -310,16 +289,6 @@ class Metrics:
             "handrail_http_hung_up",
             "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
             ["why"],
-            registry=self.registry,
-        )
-        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
-        self.runs = Counter(
-            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
-        )
-        self.run_tokens = Counter(
-            "handrail_run_tokens",
-            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
-            ["brain", "kind"],
             registry=self.registry,
         )
 
