@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp_results import refusal_lines, told
+from gateway.ingress.mcp.results import refusal_lines, told
 from gateway.managed_agents.events import Kind, ToolUse
 from gateway.managed_agents.mapping import Mapped, Way
 from gateway.model import StepStatus

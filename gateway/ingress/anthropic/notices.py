@@ -11,7 +11,7 @@ import orjson
 
 from gateway.errors import HandrailError
 from gateway.ingress.anthropic.holding import event_bytes
-from gateway.ingress.mcp_results import told
+from gateway.ingress.mcp.results import told
 from gateway.messages_api.blocks import TEXT
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
