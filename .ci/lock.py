@@ -1,7 +1,7 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
 deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo,
-compliance-trestle, Presidio, Schemathesis, claude-agent-sdk and the agent frameworks of handrail-client's extras, which
-tests run, have environments and locks of their own.
+compliance-trestle, Presidio, Schemathesis, claude-agent-sdk and the agent frameworks that handrail-client's extras
+name, which tests run, have environments and locks of their own.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.

@@ -27,6 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._count_clients()
         self.plans = Counter("handrail_plans", "Plans by outcome of acceptance.", ["outcome"], registry=self.registry)
         self.refusals = Counter("handrail_refusals", "Refusals by reason code.", ["reason"], registry=self.registry)
         self.steps = Counter("handrail_steps", "Steps by final status.", ["status", "hand"], registry=self.registry)
@@ -64,42 +65,7 @@ class Metrics:
         self.cached_bytes = Gauge(
             "handrail_cached_results_bytes", "What kept answers are counted for.", registry=self.registry
         )
-        self.http_limited = Counter(
-            "handrail_http_limited",
-            "Requests refused with 429 for a rate or for too many at once, by reason.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
-        self.http_connections_refused = Counter(
-            "handrail_http_connections_refused",
-            "Connections that got no service, by why: too many in all, or of one address.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_hung_up = Counter(
-            "handrail_http_hung_up",
-            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
-            ["why"],
-            registry=self.registry,
-        )
-        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
-        self.runs = Counter(
-            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
-        )
-        self.run_tokens = Counter(
-            "handrail_run_tokens",
-            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
-            ["brain", "kind"],
-            registry=self.registry,
-        )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
-        self.model_tokens = Counter(
-            "handrail_model_tokens",
-            "Tokens of models' answers, by hand and kind: input or output.",
-            ["hand", "kind"],
-            registry=self.registry,
-        )
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.egress = Counter(
             "handrail_egress",
@@ -203,36 +169,6 @@ class Metrics:
             "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
         )
 
-        self.agent_sessions = Gauge(
-            "handrail_agent_sessions",
-            "Sessions of managed agents that this gateway follows now.",
-            ["connector"],
-            registry=self.registry,
-        )
-        self.agent_events = Counter(
-            "handrail_agent_events",
-            "Events of managed agents' sessions: new, duplicate, unknown (of a type that nobody here knows) or broken.",
-            ["connector", "outcome"],
-            registry=self.registry,
-        )
-        self.agent_answers = Counter(
-            "handrail_agent_answers",
-            "Tool uses of managed agents that were answered: allow, deny, result; ambiguous, refused or ended.",
-            ["connector", "outcome"],
-            registry=self.registry,
-        )
-        self.agent_reconnects = Counter(
-            "handrail_agent_reconnects",
-            "Streams of managed agents' sessions that broke or could not be opened.",
-            ["connector"],
-            registry=self.registry,
-        )
-        self.agent_bypasses = Counter(
-            "handrail_agent_bypasses",
-            "What of managed agents went past the gateway, or could: let_go, answered_elsewhere, policy.",
-            ["connector", "cause"],
-            registry=self.registry,
-        )
         self.identity_fetches = Counter(
             "handrail_identity_fetches",
             "Fetches of an issuer's keys by what became of them: good or failed.",
@@ -281,6 +217,109 @@ class Metrics:
         self.backup_made = Gauge(
             "handrail_backup_made_timestamp_seconds",
             "When the newest backup on record was made, in seconds since the epoch; 0 for never.",
+            registry=self.registry,
+        )
+        self._of_listener()
+        self._of_models()
+
+    def _of_listener(self) -> None:
+        self.http_limited = Counter(
+            "handrail_http_limited",
+            "Requests refused with 429 for a rate or for too many at once, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
+        self.http_connections_refused = Counter(
+            "handrail_http_connections_refused",
+            "Connections that got no service, by why: too many in all, or of one address.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_hung_up = Counter(
+            "handrail_http_hung_up",
+            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
+            ["why"],
+            registry=self.registry,
+        )
+
+    def _of_models(self) -> None:
+        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
+        self.runs = Counter(
+            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
+        )
+        self.run_tokens = Counter(
+            "handrail_run_tokens",
+            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
+            ["brain", "kind"],
+            registry=self.registry,
+        )
+        self.model_tokens = Counter(
+            "handrail_model_tokens",
+            "Tokens of models' answers, by hand and kind: input or output.",
+            ["hand", "kind"],
+            registry=self.registry,
+        )
+        self.agent_sessions = Gauge(
+            "handrail_agent_sessions",
+            "Sessions of managed agents that this gateway follows now.",
+            ["connector"],
+            registry=self.registry,
+        )
+        self.agent_events = Counter(
+            "handrail_agent_events",
+            "Events of managed agents' sessions: new, duplicate, unknown (of a type that nobody here knows) or broken.",
+            ["connector", "outcome"],
+            registry=self.registry,
+        )
+        self.agent_answers = Counter(
+            "handrail_agent_answers",
+            "Tool uses of managed agents that were answered: allow, deny, result; ambiguous, refused or ended.",
+            ["connector", "outcome"],
+            registry=self.registry,
+        )
+        self.agent_reconnects = Counter(
+            "handrail_agent_reconnects",
+            "Streams of managed agents' sessions that broke or could not be opened.",
+            ["connector"],
+            registry=self.registry,
+        )
+        self.agent_bypasses = Counter(
+            "handrail_agent_bypasses",
+            "What of managed agents went past the gateway, or could: let_go, answered_elsewhere, policy.",
+            ["connector", "cause"],
+            registry=self.registry,
+        )
+
+    def _count_clients(self) -> None:
+        """What the listener has to do with those that send too much or too slowly."""
+        self.http_limited = Counter(
+            "handrail_http_limited",
+            "Requests refused with 429 for a rate or for too many at once, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
+        self.http_connections_refused = Counter(
+            "handrail_http_connections_refused",
+            "Connections that got no service, by why: too many in all, or of one address.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.http_hung_up = Counter(
+            "handrail_http_hung_up",
+            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
+            ["why"],
+            registry=self.registry,
+        )
+        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
+        self.runs = Counter(
+            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
+        )
+        self.run_tokens = Counter(
+            "handrail_run_tokens",
+            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
+            ["brain", "kind"],
             registry=self.registry,
         )
 

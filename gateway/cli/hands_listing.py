@@ -70,10 +70,8 @@ def listing(
         found = Redactor(values).result(HandResult((), found)).structured
     saving.save_json(file, found, force=force, private=False)
     names = [tool["name"] for tool in found["tools"]]
-    out.show(
-        {"file": str(file), "tools": names},
-        lambda: out.line(f"{file} has {len(names)} {'tool' if len(names) == 1 else 'tools'}."),
-    )
+    what = "tool" if len(names) == 1 else "tools"
+    out.show({"file": str(file), "tools": names}, lambda: out.line(f"{file} has {len(names)} {what}."))
     return Exit.GOOD
 
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.calls import HandResult
 from gateway.canonical import canonical
 from gateway.client_steps.reports import ClientReports
-from gateway.errors import Refused
+from gateway.errors import HandrailError, Outdated, Refused, Unavailable
 from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, ClientMove, Guard
 from gateway.reasons import Reason
 from gateway.stages.standing import withdrawn
-from gateway.state import PlanState, Reported, StepState
+from gateway.state import Reported
+
+_GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
+"""What becomes of an approved step: its client may run it, or a hand ran it."""
 
 
 class Step(Protocol):
@@ -45,6 +48,14 @@ class FindsCalls(Protocol):
 
     def naming(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:
         """The insert that gives a released step another name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Plan and step."""
+
+    plan_id: str
+    step_id: str
 
 
 @dataclass(slots=True)
@@ -101,32 +112,51 @@ class KnownCalls:
         """
         now = self.pipeline.clock()
         since = now - self.pipeline.settings.plans.approval_ttl_seconds
-        args = canonical(call["args"])
-        for found in await self.rows.approved(caller, call["hand"], call["action"], since):
+        approved = await self.rows.approved(caller, call["hand"], call["action"], since)
+        args = canonical(call["args"]) if approved else b""
+        for found in approved:
             if context_id not in {None, found.context_id}:
                 continue
-            plan = await self.pipeline.load(found.plan_id)
-            state = plan.steps[found.step_id]
-            if state.args is None or canonical(state.args) != args or not await self._stands(plan, state):
-                continue
-            guards = [self.pipeline.store.once(found.plan_id, found.step_id, ClientMove.COLLECTED)]
-            if state.status is StepStatus.RELEASED and call["id"] != found.step_id:
-                guards.append(self.rows.naming(caller, call["id"], found.plan_id, found.step_id))
-            try:
-                await self.pipeline.log.append(Append((), (), guards))
-            except Refused as refused:
-                if refused.reason is not Reason.REQUEST_CONFLICT:
-                    raise
-                continue
-            return found
+            if await self._collect(caller, found, args, call["id"]):
+                return found
         return None
 
-    async def _stands(self, plan: PlanState, state: StepState) -> bool:
-        """Whether what was approved may still go."""
+    async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
+        """Use an approval up for a client that waited for it. False where it was used up before, or holds no more.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+        return await self._collect(caller, _Place(plan_id, step_id), None, step_id)
+
+    async def _collect(self, caller: Principal, found: "Step | _Place", args: bytes | None, call_id: str) -> bool:
+        """Use an approval up, once among all gateways, while what it rests on holds."""
         pipeline = self.pipeline
-        if state.status not in {StepStatus.RELEASED, StepStatus.SUCCEEDED} or state.reported is not None:
+        try:
+            plan = await pipeline.load(found.plan_id, caller)
+        except Unavailable:
+            raise
+        except HandrailError:
+            return False  # its rows are gone, or not sound
+        state = plan.steps[found.step_id]
+        if state.args is None or (args is not None and canonical(state.args) != args):
+            return False
+        if state.status not in _GONE or state.reported is not None:
             return False
         frozen = await pipeline.freezes.current()
         now = pipeline.clock()
         fallen = await withdrawn(plan, state, pipeline.directory, pipeline.hands, pipeline.engine, frozen, now)
-        return fallen is None
+        if fallen is not None or not pipeline.freezes.stands(frozen):
+            return False
+        guards = [pipeline.store.once(found.plan_id, found.step_id, ClientMove.COLLECTED)]
+        if state.status is StepStatus.RELEASED and call_id != found.step_id:
+            guards.append(self.rows.naming(caller, call_id, found.plan_id, found.step_id))
+        try:
+            await pipeline.log.append(Append((), (), guards, rests_on=pipeline.freezes.rests_on()))
+        except Outdated:
+            return False
+        except Refused as refused:
+            if refused.reason is not Reason.REQUEST_CONFLICT:
+                raise
+            return False
+        return True

@@ -62,7 +62,7 @@ def usable(hands: Hands, caller: Principal, name: str, brain: BrainSettings) -> 
     hand = hand_of(name, brain)
     manifest = hands.manifest(caller.tenant, hand)
     if manifest is None or not caller.may_use(hand):
-        why = f"Its hand {hand} is not pinned, not there or not within your scope: handrail hands show {hand}"
+        why = f"Its hand {hand} is not pinned, not there or not within your scope: handrail hands list"
         raise Refused(Reason.RUN_BRAIN, f"hand {hand}", brain=name, hand=hand, why=why)
     if MESSAGES not in manifest.actions:
         why = f"Its hand {hand} is no model: it has no action {MESSAGES}."

@@ -100,6 +100,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.router.redirect_slashes = False
     app.state.gateway = gateway
     app.state.mcp = mcp
+    gateway.drain.on_begin(mcp.leave)
     app.state.anthropic = MessagesIngress(gateway, gateway.known_calls)
     app.state.admission = Admission(gateway.settings.limits, gateway.metrics)
     app.state.streams = Streams(metrics, gateway.drain)

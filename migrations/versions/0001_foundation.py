@@ -3,25 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import (
-    client_calls,
-    client_steps,
-    connections,
-    defences,
-    letters,
-    managed_agents,
-    offers,
-    people,
-    postings,
-    privacy,
-    retention,
-    runs,
-    secrets,
-    signing,
-    trust,
-    undelivered,
-    witnesses,
-)
+from migrations import defences, trust
+from migrations.parts import PARTS
 
 revision = "0001"
 down_revision = None
@@ -312,24 +295,8 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (
-        people,
-        privacy,
-        postings,
-        witnesses,
-        offers,
-        letters,
-        runs,
-        retention,
-        secrets,
-        connections,
-        signing,
-        undelivered,
-    ):
+    for part in PARTS:
         part.create()
-    client_steps.create()
-    client_calls.create()
-    managed_agents.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

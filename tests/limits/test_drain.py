@@ -22,6 +22,7 @@ from gateway.web.stopping import DrainingServer
 from tests.limits.raw import HEALTH, answer, connection, ended
 from tests.until import until
 from tests.web.fake import PLAN_ID, testing_only_Gateway, token
+from tests.web.rpc import JSON_RPC, rpc
 
 AGENT = token(Role.AGENT)
 JOSE = {**AGENT, "content-type": "application/jose"}
@@ -171,6 +172,27 @@ async def test_a_sessions_own_stream_ends_whole() -> None:
         assert (await answer(reader)).status == 200
         one.signal()
         assert (await ended(reader)).endswith(b"0\r\n\r\n")
+        await asyncio.wait_for(asyncio.shield(one.task), 20)
+
+
+async def test_a_stream_of_changes_ends_with_its_result() -> None:
+    """Of the stateless era, where a client listens by a request that stands open."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+    }
+    wanted = {"_meta": meta, "notifications": {"toolsListChanged": True}}
+    era = {"mcp-protocol-version": "2026-07-28", "mcp-method": "subscriptions/listen"}
+    async with served() as one, client(one) as http:
+        message = rpc("subscriptions/listen", wanted)
+        async with http.stream("POST", "/mcp", content=message, headers=AGENT | JSON_RPC | era) as answered:
+            assert answered.status_code == 200
+            said = answered.aiter_text()
+            while "notifications/subscriptions/acknowledged" not in (piece := await anext(said)):
+                assert piece
+            one.signal()
+            assert '"result"' in "".join([piece async for piece in said])
         await asyncio.wait_for(asyncio.shield(one.task), 20)
 
 

@@ -250,8 +250,18 @@ async def test_a_stream_waits_for_a_person_with_pings_and_goes_on(tmp_path: Path
         plan = await ready.json("GET", f"/v1/plans/{request['plan_id']}", "bot")
         await ready.approve_id(plan["steps"][0]["approval_id"])
         body = (await asked).content
-    assert PING in body
-    assert events(body) == events(b"".join(streamed(whole)))
+        assert PING in body
+        assert events(body) == events(b"".join(streamed(whole)))
+        # Whoever waited has used the approval up: the same call is asked about anew.
+        ready.api.script(message(tool_use("Bash", {"command": "ls"}, "toolu_2")))
+        again = asyncio.create_task(ready.post(asking(stream=True)))
+        await until(lambda: _asked(ready, 2))
+        again.cancel()
+
+
+async def _asked(ready: World, number: int) -> bool:
+    """Whether people were asked so often."""
+    return len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == number
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 529])

@@ -11,6 +11,7 @@ from gateway.entries import EntryType
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.messages.world import World, asking, world
+from tests.until import until
 
 BATCHES = "/anthropic/v1/messages/batches"
 
@@ -93,3 +94,25 @@ async def test_a_batch_is_denied_for_one_of_its_requests(ready: World) -> None:
     answer = await ready.post({"requests": requests}, path=BATCHES)
     assert answer.status_code == 422
     assert ready.api.requests == []
+
+
+async def test_a_batch_that_a_person_approved_ends_when_it_is_asked_for_again(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    async with world(tmp_path, anthropic_api, granted={"claude": ["batches.cancel"]}) as ready:
+        ready.api.script(message("a"))
+        batch_id = await made(ready, "a")
+        path = f"{BATCHES}/{batch_id}/cancel"
+        answer = await get(ready, path, "bot", "POST")
+        assert answer.status_code == 403
+        asked = len(ready.api.requests)
+        await ready.approve(answer.json()["error"]["message"])
+        await until(lambda: len(ready.api.requests) > asked)
+        await until(lambda: canceled(ready))
+        again = await get(ready, path, "bot", "POST")
+        assert (again.status_code, again.json()["id"]) == (200, batch_id)
+        assert len(ready.api.requests) == asked + 1
+
+
+async def canceled(ready: World) -> bool:
+    return any(entry["action"] == "batches.cancel" for entry in await ready.entries(EntryType.STEP_EXECUTED))

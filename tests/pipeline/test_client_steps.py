@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from gateway.calls import HandResult
+from gateway.client_steps.reports import ClientReports
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.freeze import Scope
 from gateway.manifest import Trust
 from gateway.model import Answer, Effect, Obligations, StepStatus
+from gateway.plan_locks import PlanLocks
 from gateway.reasons import Reason
 from tests.freeze.support import freeze
 from tests.pipeline.clients import SHELL, bash, client_house, report, run, said
@@ -74,12 +76,17 @@ async def test_the_same_report_again_is_the_same_and_another_one_is_refused(hous
 
 async def test_two_racing_reports_leave_one(house: House) -> None:
     view = await house.plan(bash("a"))
-    house.client_reports.locks = type(house.client_reports.locks)()
+    # Locks of their own, as two gateways have them: the row alone decides.
+    desks = [ClientReports(house.pipeline, PlanLocks()) for _ in range(4)]
+    given = [said(text) for text in ("one", "two", "one", "three")]
     answers = await asyncio.gather(
-        *(report(house, view, text) for text in ("one", "two", "one", "three")), return_exceptions=True
+        *(desk.report(AGENT, view["plan_id"], "a", one) for desk, one in zip(desks, given, strict=True)),
+        return_exceptions=True,
     )
     taken = {str(answer.result) for answer in answers if not isinstance(answer, BaseException)}
     assert len(taken) == 1
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert all(isinstance(one, Refused) and one.facts["problem"] == "step.reported" for one in refused)
     assert house.codes().count("STPREP") == 1
 
 

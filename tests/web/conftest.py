@@ -67,13 +67,13 @@ async def client(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, settings: Any) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, settings: Any, **options: Any) -> AsyncIterator[int]:
     """The application behind uvicorn on a loopback port, which is yielded. Clients that come early wait in line."""
     # asyncio sends small writes at once only on sockets that say that they are TCP, as a server's own do.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    server = uvicorn.Server(uvicorn_config(app, settings))
+    server = uvicorn.Server(uvicorn_config(app, settings, **options))
     task = asyncio.create_task(server._serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]

@@ -13,7 +13,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import UrlElicitationRequiredError
 
-from gateway.ingress.mcp import talks
+from gateway.ingress.mcp import calls
 from gateway.ingress.mcp.asking import APPROVAL_KEY
 from tests.until import until
 from tests.web.counting import EVERYTHING, Place, Tool, call, counting, place, text_of
@@ -70,7 +70,7 @@ async def test_waiting_has_an_end_and_the_request_stays_open(
     at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await send(at)
-    monkeypatch.setattr(talks, "CALL_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(calls, "CALL_WAIT_SECONDS", 0.2)
     again = text_of(await send(at))
     [request] = await at.open_requests()
     assert f"Waiting for approval {request}" in again
@@ -177,7 +177,7 @@ async def test_in_a_session_a_client_that_says_no_gets_the_text(at: Place, tool:
 async def test_a_client_that_waits_longer_than_a_request_may_is_told_what_to_show_and_calls_again(
     at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talks, "CALL_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(calls, "CALL_WAIT_SECONDS", 0.3)
 
     async def show(_: Any, __: Any) -> types.ElicitResult:
         return types.ElicitResult(action="accept")

@@ -19,7 +19,7 @@ from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
 from gateway.ingress.connector import signed
-from gateway.model import Principal, StepStatus, UnverifiedPlan
+from gateway.model import Effect, Principal, StepStatus, UnverifiedPlan
 from gateway.plans.followers import Event
 from gateway.ports import Hands, Signer
 from gateway.reasons import Reason
@@ -104,6 +104,9 @@ class Released(Protocol):
     async def collect(self, caller: Principal, context_id: str | None, call: Mapping[str, Any]) -> Step | None:
         """The step by which a person approved exactly this call meanwhile; once for each approval."""
 
+    async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
+        """Use the approval of a step up, for a client that waited for it. False where it is used up."""
+
 
 class Calls:
     """Judges the calls of messages, and hears what came of them."""
@@ -153,11 +156,23 @@ class Calls:
         steps = {step["id"]: step for step in view["steps"]}
         for use in judged:
             step = steps.get(use.id)
-            if use.index not in approved and (step is None or step["status"] != StepStatus.RELEASED):
-                if step is None or step["status"] in {StepStatus.RUNNING, StepStatus.DEFERRED}:
-                    raise Unavailable(Reason.OVERLOADED, "a call that was not decided in time")
-                denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
+            if use.index in approved or (step is not None and await self._let_go(caller, view["plan_id"], step)):
+                continue
+            if step is None or step["status"] in {StepStatus.RUNNING, StepStatus.DEFERRED}:
+                raise Unavailable(Reason.OVERLOADED, "a call that was not decided in time")
+            denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
         return denied
+
+    async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
+        """Use the approval of a step up; see :class:`Released`."""
+        return await self._released.deliver(caller, plan_id, step_id)
+
+    async def _let_go(self, caller: Principal, plan_id: str, step: Mapping[str, Any]) -> bool:
+        """Whether the client may be given a call. One that a person approved uses the approval up."""
+        if step["status"] != StepStatus.RELEASED:
+            return False
+        asked = (step.get("decision") or {}).get("effect") == Effect.ASK
+        return not asked or await self._released.deliver(caller, plan_id, step["id"])
 
     async def hear(self, caller: Principal, context: Context, results: Sequence[ToolResult]) -> None:
         """Put on record what the client says came of its calls. What was never let go here, or is reported otherwise

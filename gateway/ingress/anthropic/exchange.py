@@ -178,7 +178,7 @@ class Exchange:
 
     async def recorded(self) -> tuple[int, bytes, dict[str, Any]]:
         """Status and body of an answer in one piece, as they came, and the view of the step: once its outcome is on
-        record. Of a body there is nothing where nothing was passed on.
+        record. Where nothing was passed on the body is empty, and the view has what there is.
 
         Raises:
             HandrailError: it did not succeed, and the provider did not say why, or that is not on record.
@@ -192,7 +192,7 @@ class Exchange:
         told = said_by_provider and step["status"] == StepStatus.FAILED and "receipt" in step
         if not told and self.succeeded(view) is None:
             raise Refused(Reason.HAND_LOST_REPLY)
-        return self._channel.status, b"".join(parts), view
+        return self._channel.status or 200, b"".join(parts), view
 
     @property
     def head(self) -> Mapping[str, str]:
@@ -236,7 +236,7 @@ class Exchange:
             model = str(self._request.body["model"])
             return notices.held_message(view, step, model, self._gateway.settings.public_url)
         message = self.succeeded(view)
-        if message is None:
+        if message is None or not await self._calls.deliver(self._caller, view["plan_id"], step["id"]):
             raise Refused(Reason.HAND_LOST_REPLY)
         return await self._less_denied(message)
 
@@ -269,6 +269,8 @@ class Exchange:
         if step["status"] == StepStatus.SUCCEEDED and "receipt" in step:
             structured = step["result"]["structured"]
             return structured if isinstance(structured, dict) else None
+        if step["status"] == StepStatus.HELD:
+            raise Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
         error = step.get("error") or {}
         reason = Reason(error["code"]) if "code" in error else _ENDINGS.get(step["status"], Reason.HAND_TIMEOUT)
         raise Unsuccessful(reason, notices.why(view, step, self._gateway.settings.public_url))

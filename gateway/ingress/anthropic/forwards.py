@@ -99,7 +99,7 @@ class Forwards:
         context = Context(own.context_id, said=True)
         exchange = await self._exchange(asked, request, action, request.args, context)
         status, body, view = await exchange.recorded()
-        if status not in {0, 200}:
+        if status != 200:
             return Answer(status, exchange.head, once(body))
         if action != RESULTS:
             said = view["steps"][0]["result"]["structured"]
@@ -153,9 +153,9 @@ class Forwards:
         """An answer in which nothing has to be judged."""
         exchange = await self._exchange(asked, request, action, args, context)
         status, body, view = await exchange.recorded()
-        if not body and status in {0, 200}:
+        if not body and status == 200:
             body = orjson.dumps(view["steps"][0]["result"]["structured"])
-        return Answer(status or 200, exchange.head or JSON_HEAD, once(body))
+        return Answer(status, exchange.head or JSON_HEAD, once(body))
 
 
 def _to_be_fetched_here(batch: Mapping[str, Any], base_url: str) -> Mapping[str, Any]:

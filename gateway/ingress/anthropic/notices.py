@@ -60,6 +60,8 @@ def withheld(name: str, view: Mapping[str, Any], step: Mapping[str, Any], public
     """What stands in place of a call that the client is not given."""
     if step["status"] == StepStatus.HELD:
         return f"[Handrail held the call of {name}. {approval(step, public_url)}]"
+    if step["status"] == StepStatus.RELEASED:
+        return f"[Handrail did not let the call of {name} through. Its approval was used before, or holds no more.]"
     return f"[Handrail did not let the call of {name} through.\n{why(view, step, public_url)}]"
 
 

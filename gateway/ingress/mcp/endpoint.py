@@ -241,6 +241,10 @@ class McpIngress:
     def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
         return next(iter(self.manifests(caller, hand)), None)
 
+    def leave(self) -> None:
+        """End what only listens: the gateway is about to stop."""
+        self._subscriptions.leave()
+
     @property
     def calls(self) -> Calls:
         """The calls under way."""

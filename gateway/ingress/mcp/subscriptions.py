@@ -111,6 +111,10 @@ class _Session:
             await self._ctx.session.send_resource_updated(self._changed.pop())
 
 
+Bells = tuple[asyncio.Event, asyncio.Event]
+"""That there is something to say, and that the stream is over."""
+
+
 class Reaches(Asks, Protocol):
     """What these handlers ask of the ingress."""
 
@@ -126,6 +130,14 @@ class Subscriptions:
         self._ingress = ingress
         self._sessions: dict[tuple[str, str, str], _Session] = {}
         self._streams: Counter[tuple[str, str]] = Counter()
+        self._bells: set[Bells] = set()
+        """Of the streams that are open."""
+
+    def leave(self) -> None:
+        """End the streams, each with its result: the gateway is about to stop."""
+        for wake, over in self._bells:
+            over.set()
+            wake.set()
 
     async def subscribe(
         self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams
@@ -173,9 +185,12 @@ class Subscriptions:
             if self._streams[owner] >= STREAMS_PER_PRINCIPAL_MAX or len(uris) > WATCHED_MAX:
                 raise MCPError(types.INTERNAL_ERROR, "Subscription limit reached")
             self._streams[owner] += 1
+            bells = (asyncio.Event(), asyncio.Event())
+            self._bells.add(bells)
             try:
-                return await self._stream(ctx, caller, params.notifications)
+                return await self._stream(ctx, caller, params.notifications, bells)
             finally:
+                self._bells.discard(bells)
                 self._streams[owner] -= 1
                 if not self._streams[owner]:
                     del self._streams[owner]
@@ -183,11 +198,11 @@ class Subscriptions:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _stream(
-        self, ctx: ServerRequestContext[Any], caller: Principal, wanted: types.SubscriptionFilter
+        self, ctx: ServerRequestContext[Any], caller: Principal, wanted: types.SubscriptionFilter, bells: Bells
     ) -> types.SubscriptionsListenResult:
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         changed: set[str] = set()
-        wake, over = asyncio.Event(), asyncio.Event()
+        wake, over = bells
 
         def updated(uri: str) -> None:
             changed.add(uri)

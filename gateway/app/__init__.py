@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from sqlalchemy import Engine
 
@@ -15,34 +15,29 @@ from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
 from audit.erasure import Erasures
 from audit.export.source import LogSource
-from audit.history import newest_pin
 from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import hand_gauges, witness_gauges
+from gateway import witness_gauges
 from gateway.activation import rollout
 from gateway.activation.lifecycle import Lifecycle
 from gateway.activation.pulling import Pulling
+from gateway.app import hands as wired_hands
+from gateway.app import people
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
-from gateway.cached_results import CachedResults
 from gateway.callers import Callers
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connections.connections import Connections
-from gateway.connections.opening import open_connections
 from gateway.draining import Drain
-from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
-from gateway.identity.bearers import Bearers
-from gateway.identity.login import IssuerLogin, PendingLogins
-from gateway.identity.provider import Provider
 from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
@@ -50,7 +45,6 @@ from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.managed_agents.opening import open_connectors
 from gateway.model import DEFAULT_TENANT
-from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -62,18 +56,13 @@ from gateway.privacy.requests import Privacy
 from gateway.proposals.acts import Acts
 from gateway.proposals.signing import SignedProposals
 from gateway.proposals.trust import TrustChanges
-from gateway.reasons import Reason
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.runs.parts import Parts
 from gateway.runs.service import Runs
-from gateway.secrets.broker import Broker
-from gateway.secrets.kept import SecretsKept
-from gateway.secrets.opening import open_stores
-from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
-from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
+from gateway.settings import Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.client_calls import SqlClientCalls
@@ -93,24 +82,18 @@ from gateway.store.trials import SqlTrials
 from gateway.store.undelivered import SqlUndelivered
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
-from gateway.trust_journal import TrustJournal
 from gateway.two_person import Kind
 from gateway.webauthn import relying_party
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
-from hand_adapters.egress.reports import Reports
-from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
-from hand_adapters.pins import SqlPins
-from hand_adapters.registry import Registry
 from hand_adapters.service_transport import service_transport
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
 from keys.keyset import Keyset
 from keys.proof import ProofKey
-from keys.stores.root import Derives
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -137,9 +120,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = _directory(settings, engine, log, root, keyset, metrics, clock)
+    directory = people.directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, directory, metrics, clock)
+    hands, secrets, connections = wired_hands.hands(settings, jail, engine, log, root, directory, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -207,7 +190,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock,
         metrics,
     )
-    spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
@@ -224,7 +206,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         engine=staged.engine,
         jws=jws,
         metrics=metrics,
-        tracer=spans,
+        tracer=tracer(settings.telemetry),
         contexts=Contexts(
             Recall(SqlPast(engine), log, hands, directory.attests_request),
             settings.provenance,
@@ -234,8 +216,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
         letters=SqlLetters(engine),
-        cached=_cached(settings, hands, log, metrics),
-        objectives=_objectives(settings, metrics, clock),
+        cached=wired_hands.cached(settings, hands, log, metrics),
+        objectives=wired_hands.objectives(settings, metrics, clock),
         scanner=settings.results.scanner(),
         turns=runs,
         clock=clock,
@@ -246,29 +228,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, log.names)
-    privacy = Privacy(
-        log=log,
-        reader=reader,
-        access=Access(reader, epochs),
-        erasures=Erasures(log, reader, eraser, epochs, clock, personal.aliases),
-        purge=Purge(log, reader, eraser, epochs, personal.aliases, clock),
-        personal=personal,
-        directory=directory,
-        payload_days=settings.privacy.payload_days,
-        leave=connections.leave,
-        clock=clock,
-    )
-    webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
-    deliveries = Deliveries(
-        webhooks=webhooks,
-        outbox=outbox,
-        log=log,
-        look=lambda message: approvals.of(message.tenant, message.approval_id),
-        metrics=metrics,
-        page_url=settings.public_url,
-        clock=clock,
-    )
+    privacy = _privacy(settings, log, reader, epochs, eraser, engine, directory, connections, clock)
     return Gateway(
         settings=settings,
         engine=engine,
@@ -281,7 +241,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         key_history=key_history,
         directory=directory,
         sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
-        logins=_logins(directory.bearers, root.derive("logins"), clock),
+        logins=people.logins(directory.bearers, root.derive("logins"), clock),
         hands=hands,
         secrets=secrets,
         connections=connections,
@@ -301,7 +261,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         hooks=hooks,
         runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
-        deliveries=deliveries,
+        deliveries=Deliveries(
+            webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
+            outbox=outbox,
+            log=log,
+            look=lambda message: approvals.of(message.tenant, message.approval_id),
+            metrics=metrics,
+            page_url=settings.public_url,
+            clock=clock,
+        ),
         proposals=proposals,
         trust_changes=trust_changes,
         rollout=staged,
@@ -327,7 +295,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         backup_gauge=BackupGauge(log, metrics),
         metrics=metrics,
-        tracer=spans,
+        tracer=pipeline.tracer,
         clock=clock,
         jail=jail,
         tls=_tls(settings, metrics, clock),
@@ -345,24 +313,6 @@ def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> Drain:
     return drain
 
 
-def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> CachedResults:
-    """What is kept of answers, until the log says something that outdates them."""
-    sizes = settings.cache
-    cached = CachedResults(hands, metrics, bytes_max=sizes.bytes_max, entries_max=sizes.entries_max)
-    log.others.on_outdating(cached.empty)
-    return cached
-
-
-def _objectives(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Objectives:
-    """What is measured of hands, with the gauges that say what is expected of them."""
-    for name, hand in settings.hands.items():
-        if hand.slo is not None and hand.slo.availability is not None:
-            metrics.hand_objective.labels(name, "availability").set(hand.slo.availability)
-        if hand.slo is not None and hand.slo.latency_seconds is not None:
-            metrics.hand_objective.labels(name, "latency_quantile").set(hand.slo.latency_quantile)
-    return Objectives(metrics, clock)
-
-
 def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:
     """The listener's certificate, with the gauges that look at it."""
     if settings.server.tls is None:
@@ -373,88 +323,36 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
     return tls
 
 
-def _hands(
-    settings: Settings,
-    jail: Jail,
-    engine: Engine,
-    log: Log,
-    root: Derives,
-    directory: Callers,
-    metrics: Metrics,
-    clock: Callable[[], float],
-) -> tuple[Registry, SecretsKept, Connections]:
-    """The hands, the secrets that they name, and what people let them do."""
-    sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
-    broker = Broker(
-        open_stores(settings.secrets, sealed, _vault),
-        log,
-        fresh_seconds=settings.secrets.fresh_seconds,
-        timeout_seconds=settings.secrets.timeout_seconds,
-    )
-    pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
-    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
-    hand_gauges.measure(metrics, hands.guards)
-    connections = open_connections(
-        settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
-    )
-    return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
-
-
-def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:
-    """What sends requests to a Vault that keeps secrets."""
-    where, reason = f"secrets.stores.{name}", Reason.SECRET_UNAVAILABLE
-    return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
-
-
-def _authorization_server(name: str, one: ConnectionSettings) -> HttpFetcher:
-    """What sends requests to the authorization server of a connection."""
-    where, reason = f"connections.{name}", Reason.CONNECTION_UNAVAILABLE
-    return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
-
-
-def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:
-    """The issuers whose access tokens are believed."""
-    return [
-        Provider(
-            name,
-            one,
-            HttpFetcher(f"identity.{name}", private_network=one.private_network, ca_file=one.ca_file),
-            metrics,
-        )
-        for name, one in settings.identity.items()
-    ]
-
-
-def _logins(bearers: Bearers, key: bytes, clock: Callable[[], float]) -> Mapping[str, IssuerLogin]:
-    """The issuers at which people log in to the pages, by name."""
-    pending = PendingLogins(key, clock)
-    return {
-        one.name: IssuerLogin(one, one.settings.login, pending)
-        for one in bearers.providers
-        if one.settings.login is not None
-    }
-
-
-def _directory(
-    settings: Settings,
-    engine: Engine,
-    log: Log,
-    root: Derives,
-    keyset: Keyset,
-    metrics: Metrics,
-    clock: Callable[[], float],
-) -> Callers:
-    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
-    directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
-    directory.remember(TrustJournal(settings.home, log.origin))
-    directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
-    return directory
-
-
 def _gateway_id(settings: Settings) -> str:
     """The gateway's stable random name, in its home; entries and plans carry it."""
     file = settings.home / "gateway-id"
     with contextlib.suppress(FileExistsError):
         write(file, f"gw-{os.urandom(8).hex()}\n".encode(), replace=False)
     return file.read_text(encoding="ascii").strip()
+
+
+def _privacy(
+    settings: Settings,
+    log: Log,
+    reader: Reader,
+    epochs: EpochKeys,
+    eraser: Engine,
+    engine: Engine,
+    directory: Callers,
+    connections: Connections,
+    clock: Callable[[], float],
+) -> Privacy:
+    """What is done about people's data."""
+    personal = Personal(engine, log.names)
+    return Privacy(
+        log=log,
+        reader=reader,
+        access=Access(reader, epochs),
+        erasures=Erasures(log, reader, eraser, epochs, clock, personal.aliases),
+        purge=Purge(log, reader, eraser, epochs, personal.aliases, clock),
+        personal=personal,
+        directory=directory,
+        payload_days=settings.privacy.payload_days,
+        leave=connections.leave,
+        clock=clock,
+    )
