@@ -11,6 +11,8 @@ from gateway.ports import Purpose, Signer, Typ
 from gateway.settings import Settings
 
 LIFETIME_SECONDS: Final = 60
+_ENVELOPE_MAX_BYTES: Final = 65_536
+"""Of a plan beside what its client sent."""
 
 
 def signed(
@@ -26,6 +28,8 @@ def signed(
 
     Args:
         name: of the connector.
+
+    It may be as large as what the largest body of that ingress becomes: base64 makes it a third longer.
 
     Raises:
         HandrailError: an arg has no canonical JSON, or the key is unavailable.
@@ -48,4 +52,5 @@ def signed(
     if purpose is not None:
         payload["purpose"] = purpose
     token = signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(payload))
-    return UnverifiedPlan(token.encode("ascii"), caller, now)
+    max_bytes = max(settings.server.body_max_bytes, (settings.anthropic.body_max_bytes + _ENVELOPE_MAX_BYTES) * 4 // 3)
+    return UnverifiedPlan(token.encode("ascii"), caller, now, max_bytes)

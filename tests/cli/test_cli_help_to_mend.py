@@ -30,7 +30,7 @@ def at_home(tmp_path: Path, *args: str) -> Result:
 def test_init_says_where_commands_look_for_the_keys_of_a_home_that_the_configuration_names(tmp_path: Path) -> None:
     file = tmp_path / "handrail.toml"
     file.write_text(f'home = "{tmp_path / "named"}"')
-    done = CliRunner().invoke(app, ["init", "--config", str(file)], env={"HANDRAIL_HOME": "", "COLUMNS": "200"})
+    done = CliRunner().invoke(app, ["init", "--config", str(file)], env={"HANDRAIL_HOME": None, "COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     assert f"export HANDRAIL_HOME={tmp_path / 'named'}" in done.stdout
     assert "export" not in at_home(tmp_path, "init").stdout

@@ -214,6 +214,13 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Pa
         assert ready.api.requests == []
 
 
+async def test_a_long_conversation_passes_by_the_limit_of_this_ingress_alone(ready: World) -> None:
+    ready.api.script(message("read"))
+    answer = await ready.post(asking("x" * 700_000))
+    assert answer.status_code == 200, answer.text
+    assert ready.api.asked[-1].json == asking("x" * 700_000)
+
+
 async def test_a_refusal_says_where_the_request_is_wrong_and_where_a_key_may_be(ready: World) -> None:
     said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], b"[]"), 400, "invalid_request_error")
     assert said.splitlines()[1:] == ['at "": expected an object']
