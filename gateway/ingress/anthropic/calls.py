@@ -7,6 +7,7 @@ report of exactly that step, whichever gateway hears it, and after any restart.
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -14,12 +15,12 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.calls import HandResult, Relay
+from gateway.connector import signed_plan
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
-from gateway.ingress.connector import signed
-from gateway.model import Effect, Principal, StepStatus, UnverifiedPlan
+from gateway.model import CONNECTOR_PREFIX, Effect, Principal, StepStatus, UnverifiedPlan
 from gateway.plans.followers import Event
 from gateway.ports import Hands, Signer
 from gateway.reasons import Reason
@@ -28,7 +29,7 @@ from gateway.settings import Settings
 _log = structlog.get_logger(__name__)
 
 ADAPTER: Final = "client"
-CONNECTOR: Final = "anthropic"
+ISSUER: Final = f"{CONNECTOR_PREFIX}anthropic"
 SETTLE_SECONDS: Final = 30.0
 """How long a plan of calls may take to be decided; nothing of it runs here."""
 _ILL_FORMED: Final = "schema."
@@ -143,7 +144,7 @@ class Calls:
         left = [actions[use.index] for use in judged if use.index not in approved]
         if not left:
             return denied
-        plan = signed(CONNECTOR, self._settings, self._signer, caller, context.id, left)
+        plan = signed_plan(ISSUER, self._signer, self._settings, caller, context.id, left, now=time.time())
         try:
             view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
         except Refused as refused:

@@ -9,19 +9,20 @@ with an error before the client takes it for a whole message.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
+from gateway.connector import signed_plan
 from gateway.errors import Absent
-from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released
+from gateway.ingress.anthropic.calls import ISSUER, Calls, Context, Released
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
-from gateway.ingress.connector import signed
 from gateway.manifest import Manifest
 from gateway.model import Principal
 
@@ -117,7 +118,10 @@ class MessagesIngress:
             step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
-        plan = signed(CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [call], purpose=request.purpose)
+        claims = {} if request.purpose is None else {"purpose": request.purpose}
+        plan = signed_plan(
+            ISSUER, gateway.keyset, gateway.settings, caller, context.id, [call], now=time.time(), claims=claims
+        )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
         step = asyncio.create_task(gateway.pipeline.submit(plan, wait_seconds=seconds, relay=channel))
