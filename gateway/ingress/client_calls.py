@@ -16,6 +16,7 @@ from gateway.canonical import canonical
 from gateway.client_steps.collecting import Collecting
 from gateway.connector import signed_plan
 from gateway.errors import Refused, Unavailable
+from gateway.ingress import telling
 from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
@@ -148,20 +149,11 @@ class ClientCalls:
 def told(call: JudgedCall, public_url: str) -> str:
     """What a model is told of a call that it may not make: why, and what it can do. No more than the plan API says."""
     if call.held:
+        approval = call.step["approval_id"]
         lines = [
-            f"Waiting for a person: approval {call.step['approval_id']} at {public_url}/approvals.",
-            *_messages(call.step),
+            f"Waiting for a person: approval {approval} at {telling.page(public_url, approval)}.",
+            *telling.reasons(call.step),
             "This call was not made. Once it is approved, the same call again passes once.",
         ]
         return "\n".join(lines)
-    error = call.step.get("error") or {}
-    lines = [f"{error['code']}: {error['text']}"] if error else []
-    lines += [f"at {problem['pointer']}: {problem['keyword']}" for problem in (error.get("problems") or ())[:8]]
-    if call.status is StepStatus.DENIED:
-        lines += _messages(call.step)
-    return "\n".join([*lines, "This call was not made."])
-
-
-def _messages(step: Mapping[str, Any]) -> list[str]:
-    reasons = (step.get("decision") or {}).get("reasons", [])
-    return [f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in reasons]
+    return "\n".join([*telling.causes(call.step), "This call was not made."])

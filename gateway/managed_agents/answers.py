@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp.results import refusal_lines, told
+from gateway.ingress import telling
 from gateway.managed_agents.events import Kind, ToolUse
 from gateway.managed_agents.mapping import Mapped, Way
 from gateway.model import StepStatus
@@ -41,7 +41,7 @@ class Answer:
     reason: str = ""
 
 
-def of_step(use: ToolUse, mapped: Mapped, view: Mapping[str, Any], public_url: str) -> Answer | None:
+def of_step(use: ToolUse, mapped: Mapped, view: Mapping[str, Any]) -> Answer | None:
     """The answer to a tool use; ``None`` as long as its step has not ended.
 
     Args:
@@ -54,8 +54,7 @@ def of_step(use: ToolUse, mapped: Mapped, view: Mapping[str, Any], public_url: s
         return Answer(Verdict.ALLOW, ({"type": "user.tool_confirmation", "tool_use_id": use.id, "result": "allow"},))
     if mapped.way is Way.RUN and status is StepStatus.SUCCEEDED:
         return _result(use, mapped, view.get("result") or {}, _cut(view))
-    lines = told({"plan_id": "", "steps": [view]}, public_url)
-    lines = [line for line in lines if not line.startswith("Its state is at ")] or ["The call did not run."]
+    lines = telling.outcome(view) or ["The call did not run."]
     if mapped.way is Way.RUN and status is StepStatus.FAILED and view.get("result"):
         return _result(use, mapped, view["result"], lines, is_error=True)
     return denial(use, mapped, "\n".join(lines), _code(view))
@@ -63,7 +62,7 @@ def of_step(use: ToolUse, mapped: Mapped, view: Mapping[str, Any], public_url: s
 
 def of_refusal(use: ToolUse, mapped: Mapped, error: HandrailError) -> Answer:
     """The answer where nothing became a step."""
-    return denial(use, mapped, "\n".join(refusal_lines(error)), str(error.reason))
+    return denial(use, mapped, "\n".join(telling.refusal(error)), str(error.reason))
 
 
 def denial(use: ToolUse, mapped: Mapped, text: str, reason: str) -> Answer:

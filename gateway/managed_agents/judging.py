@@ -220,7 +220,7 @@ class Judge:
         mapped = following.tools.of(use)
         if state is None or plan.plan.context_id != following.record.context_id:
             return answers.of_refusal(use, mapped, Refused(Reason.INTERNAL, "the row names another plan"))
-        answer = answers.of_step(use, mapped, state.view(plan.plan.plan_id), self.parts.pipeline.settings.public_url)
+        answer = answers.of_step(use, mapped, state.view(plan.plan.plan_id))
         if answer is None or answer.verdict is Verdict.DENY:
             return answer
         if (state.step.hand, state.step.action) != (mapped.hand, mapped.action) or not _same(

@@ -9,6 +9,7 @@ import orjson
 from handrail import frame
 
 from gateway.errors import Refused
+from gateway.ingress import telling
 from gateway.ingress.mcp.tools import OfferedTool
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
@@ -193,17 +194,11 @@ def outcome(call: Wanted, step: Mapping[str, Any], characters_max: int) -> Block
 
 def _why(step: Mapping[str, Any]) -> list[str]:
     status = StepStatus(step["status"])
-    lines = []
-    error = step.get("error")
-    if error:
-        lines.append(f"{error['code']}: {error['text']}")
-        lines += [f"at {one['pointer']}: {one['keyword']}" for one in (error.get("problems") or [])[:8]]
-    if status is StepStatus.DENIED:
-        decision = step.get("decision") or {}
-        lines += [f"{one['code']}: {one['message']}".removesuffix(": ") for one in decision.get("reasons", [])]
+    lines = telling.causes(step)
     if status is StepStatus.AMBIGUOUS or not status.final:
-        lines.append("Whether the tool acted is not known. Look before you call it again.")
-    return lines or ["The call did not run."]
+        # Not final: the gateway that ran it is gone, and the run went on without it.
+        return [*lines, "Whether the tool acted is not known. Look before you call it again."]
+    return [*lines, *telling.aftermath(step)] or ["The call did not run."]
 
 
 def _fitted(step: Mapping[str, Any], characters_max: int) -> dict[str, Any]:
