@@ -16,20 +16,19 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import signed_plan
 from gateway.errors import Absent
-from gateway.ingress.anthropic.calls import ISSUER, Calls, Context, Released
+from gateway.ingress.anthropic.calls import ISSUER, Calls, Context
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
-from gateway.manifest import Manifest
+from gateway.manifest import MESSAGES, MODEL, Manifest
 from gateway.model import Principal
 
 _log = structlog.get_logger(__name__)
 
-ADAPTER: Final = "anthropic"
-MESSAGES: Final = "model.messages"
 GRACE_SECONDS: Final = 30.0
 """Beyond the deadline of the call: for being decided and recorded."""
 PAST_CALLS_MAX: Final = 32
@@ -61,10 +60,10 @@ class Asked:
 class MessagesIngress:
     """The routes below ``/anthropic``. Belongs to one event loop."""
 
-    def __init__(self, gateway: GatewayParts, released: Released) -> None:
+    def __init__(self, gateway: GatewayParts, known: KnownCalls) -> None:
         self._gateway = gateway
-        self._released = released
-        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, released)
+        self._known = known
+        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, known)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def messages(self, asked: Asked) -> Answer:
@@ -113,7 +112,7 @@ class MessagesIngress:
         own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
         channel = Channel({**request.headers, **own}, request.raw)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
-        approved = await self._released.collect(caller, context.named, call)
+        approved = await self._known.collect(caller, context.named, call)
         if approved is not None:
             step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
             await asyncio.wait({step})
@@ -140,9 +139,9 @@ class MessagesIngress:
         return self._calls
 
     @property
-    def released(self) -> Released:
+    def known(self) -> KnownCalls:
         """What is known of earlier calls."""
-        return self._released
+        return self._known
 
     def manifest(self, caller: Principal) -> Manifest:
         """Of the model's hand that the caller's requests go to.
@@ -154,10 +153,10 @@ class MessagesIngress:
         found = [
             manifest
             for manifest in self._gateway.hands.listed(caller)
-            if manifest.adapter == ADAPTER and named in {None, manifest.hand}
+            if manifest.model and named in {None, manifest.hand}
         ]
         if len(found) != 1:
-            raise Absent("hand", named or ADAPTER)
+            raise Absent("hand", named or MODEL)
         return found[0]
 
 
