@@ -1,12 +1,14 @@
-"""What is said of calls that did not succeed, in lines that a model can act on, and no more than the plan API says.
+"""What a model is told of a step: what its hand returned, framed as data, and of a call that did not succeed, lines
+that it can act on and that say no more than the plan API.
 
-Every way in that answers a model says it in these lines, around which it puts what only its own clients can do.
+Every way in says it so, and puts around it what only its own clients can do.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from handrail import frame
 
 from gateway.errors import HandrailError
 from gateway.model import StepStatus
@@ -70,6 +72,40 @@ def state_at(public_url: str, plan_id: str) -> str:
 def page(public_url: str, approval_id: str) -> str:
     """Where a person answers a request."""
     return f"{public_url}/approvals/{approval_id}"
+
+
+def framed(step: Mapping[str, Any], characters_max: int) -> str:
+    """What a hand returned, framed as data (``handrail.frame``), at most so many characters of it; empty where it is
+    nothing."""
+    return frame(_fitted(step, characters_max))
+
+
+def _fitted(step: Mapping[str, Any], characters_max: int) -> dict[str, Any]:
+    """A step of which no more is shown than that many characters. Tools repeat their structure as text: where there is
+    text, the structure is left out."""
+    result = step.get("result") or {}
+    marks = dict(step.get("result_marks") or {})
+    room, left_out, blocks = characters_max, 0, []
+    for block in result.get("content") or []:
+        if block.get("type") != "text" or not isinstance(block.get("text"), str):
+            blocks.append(block)
+            continue
+        text = block["text"]
+        left_out += len(text[room:].encode("utf-8", "surrogatepass"))
+        blocks.append({**block, "text": text[:room]})
+        room -= len(text[:room])
+    structured = result.get("structured")
+    if any(block.get("type") == "text" for block in blocks):
+        structured = None
+    elif structured is not None and len(shown := orjson.dumps(structured).decode()) > characters_max:
+        blocks.append({"type": "text", "text": shown[:characters_max]})
+        left_out, structured = len(shown[characters_max:].encode()), None
+        words = ["untrusted"] * (len(blocks) - 1)
+        marks["trust"] = {"content": [*words, marks.get("trust", {}).get("structured", "untrusted")]}
+    if left_out:
+        before = (marks.get("truncated") or {}).get("left_out_bytes") if marks.get("truncated") is not None else 0
+        marks["truncated"] = {"left_out_bytes": None if before is None else before + left_out}
+    return {**step, "result": {"content": blocks, "structured": structured}, "result_marks": marks}
 
 
 def _problems(problems: Sequence[Mapping[str, str]]) -> list[str]:
