@@ -12,7 +12,7 @@ from typing import Final
 from gateway.errors import HandrailError, Outdated, Unavailable
 from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ClientMove, Guard
+from gateway.ports import Append, ClientMove, Guard, StoredCall
 from gateway.reasons import Reason
 from gateway.stages import standing
 from gateway.state import PlanState, StepState
@@ -24,16 +24,6 @@ _GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
 """What becomes of an approved step: its client may run it, or a hand ran it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A step of an earlier plan that is about the same call."""
-
-    plan_id: str
-    step_id: str
-    held: bool
-    """A person has not answered yet; else it was approved and released."""
-
-
 @dataclass(slots=True)
 class Collecting:
     """Finds and collects steps that people were asked about."""
@@ -42,7 +32,7 @@ class Collecting:
 
     async def find(
         self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes, but: set[tuple[str, str]]
-    ) -> Found | None:
+    ) -> StoredCall | None:
         """The step that waits for a person, or was approved and not collected, about exactly this call.
 
         Args:
@@ -61,15 +51,13 @@ class Collecting:
             state = await self._step(caller, plan_id, step_id)
             if state is None or state.args_bytes != args_bytes:
                 continue
-            if state.status is StepStatus.HELD:
-                return Found(plan_id, step_id, held=True)
-            if state.status is StepStatus.RELEASED and state.approved:
-                return Found(plan_id, step_id, held=False)
+            if state.status is StepStatus.HELD or (state.status is StepStatus.RELEASED and state.approved):
+                return StoredCall(plan_id, step_id, context_id)
         return None
 
     async def unreported(
         self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes
-    ) -> Found | None:
+    ) -> StoredCall | None:
         """The newest released step about exactly this call of which nothing was reported yet; ``None`` for none.
 
         Raises:
@@ -81,7 +69,7 @@ class Collecting:
         for plan_id, step_id in released:
             state = await self._step(caller, plan_id, step_id)
             if state is not None and state.status is StepStatus.RELEASED and state.args_bytes == args_bytes:
-                return Found(plan_id, step_id, held=False)
+                return StoredCall(plan_id, step_id, context_id)
         return None
 
     async def collect(

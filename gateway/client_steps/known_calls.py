@@ -11,24 +11,8 @@ from gateway.client_steps.reports import ClientReports
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, Guard
+from gateway.ports import Append, Guard, StoredCall
 from gateway.state import Reported
-
-
-class Step(Protocol):
-    """Where a call stands."""
-
-    @property
-    def plan_id(self) -> str:
-        """Its plan."""
-
-    @property
-    def step_id(self) -> str:
-        """Its step."""
-
-    @property
-    def context_id(self) -> str:
-        """Its context."""
 
 
 class FindsCalls(Protocol):
@@ -36,10 +20,10 @@ class FindsCalls(Protocol):
 
     async def released(
         self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, Step]:
+    ) -> Mapping[str, StoredCall]:
         """Call id -> its released step, of the caller's."""
 
-    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[Step]:
+    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[StoredCall]:
         """Steps of the caller's on an action that people approved, newest first."""
 
     def naming(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:
@@ -57,7 +41,7 @@ class KnownCalls:
 
     async def find(
         self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, Step]:
+    ) -> Mapping[str, StoredCall]:
         """Call id -> its released step, of those that the caller asked for, in this context where there are several.
         Raises ``log.unavailable``."""
         return await self.rows.released(caller, call_ids, context_id)
@@ -76,7 +60,7 @@ class KnownCalls:
             if known is None or (known.plan_id, known.step_id) != (plan_id, step_id):
                 raise refused from None
 
-    async def report(self, caller: Principal, step: Step, result: HandResult) -> Reported:
+    async def report(self, caller: Principal, step: StoredCall, result: HandResult) -> Reported:
         """Put on record what came of a call; see :meth:`ClientReports.report`."""
         return await self.reports.report(caller, step.plan_id, step.step_id, result)
 
@@ -85,7 +69,7 @@ class KnownCalls:
         caller: Principal,
         context_id: str | None,
         call: Mapping[str, Any],
-    ) -> Step | None:
+    ) -> StoredCall | None:
         """The step of an earlier plan by which exactly this call was approved, and went; ``None`` where there is none
         any more. Each is given once, at whichever gateway.
 
