@@ -77,12 +77,14 @@ class Call:
 
     Attributes:
         view: of its plan, once that is at rest.
+        talk: with its client, where it was begun with one.
         followed: whether it was begun before, so that ``view`` only looks on, for one request.
     """
 
     plan_id: str
     caller: Principal
     view: "asyncio.Task[dict[str, Any]]"
+    talk: Conversation | None = None
     followed: bool = False
 
 
@@ -146,7 +148,7 @@ class Calls:
         plan = self._signed(caller, hand, action, arguments, context_id, jti)
         its_id = plan_id(plan)
         within = self._gateway.pipeline.conversations.opened(its_id, talk)
-        call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within))
+        call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within), talk)
         self._begun[its_id] = _Begun(call, call_bytes(caller, hand, action, arguments), context_id, key)
         call.view.add_done_callback(lambda _: self._begun.pop(its_id, None))
         return call
@@ -164,6 +166,10 @@ class Calls:
             and begun.key == key
             and (key is not None or same_context(begun.context_id, context_id))
         ]
+
+    def goes_on(self, plan_id: str) -> bool:
+        """Whether a call was begun here and did not come to rest yet."""
+        return plan_id in self._begun
 
     def forget(self, plan_ids: Collection[str]) -> None:
         """Nobody asks for the outcome of these any more."""
