@@ -27,7 +27,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._count_clients()
         self.plans = Counter("handrail_plans", "Plans by outcome of acceptance.", ["outcome"], registry=self.registry)
         self.refusals = Counter("handrail_refusals", "Refusals by reason code.", ["reason"], registry=self.registry)
         self.steps = Counter("handrail_steps", "Steps by final status.", ["status", "hand"], registry=self.registry)
@@ -288,38 +287,6 @@ class Metrics:
             "handrail_agent_bypasses",
             "What of managed agents went past the gateway, or could: let_go, answered_elsewhere, policy.",
             ["connector", "cause"],
-            registry=self.registry,
-        )
-
-    def _count_clients(self) -> None:
-        """What the listener has to do with those that send too much or too slowly."""
-        self.http_limited = Counter(
-            "handrail_http_limited",
-            "Requests refused with 429 for a rate or for too many at once, by reason.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_connections = Gauge("handrail_http_connections", "Connections open now.", registry=self.registry)
-        self.http_connections_refused = Counter(
-            "handrail_http_connections_refused",
-            "Connections that got no service, by why: too many in all, or of one address.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.http_hung_up = Counter(
-            "handrail_http_hung_up",
-            "Connections ended from here: no request in time, an answer that nobody read, or too many to be told.",
-            ["why"],
-            registry=self.registry,
-        )
-        self.runs_live = Gauge("handrail_runs_live", "Runs that this process takes forward.", registry=self.registry)
-        self.runs = Counter(
-            "handrail_runs", "Runs that ended, by how: done, failed or cancelled.", ["status"], registry=self.registry
-        )
-        self.run_tokens = Counter(
-            "handrail_run_tokens",
-            "Tokens of runs, by brain and kind: input, output, cache_read, cache_write.",
-            ["brain", "kind"],
             registry=self.registry,
         )
 

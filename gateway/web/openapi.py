@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gateway.permissions import WHILE_FROZEN, Permission
 from gateway.reasons import Reason
+from gateway.web.anthropic_requests import is_anthropic
 from gateway.web.bodies import JSON
 from gateway.web.errors import ERRORS
 from gateway.web.routing import Access, Body, Endpoint
@@ -172,10 +173,13 @@ def _problems(endpoint: Endpoint, references: dict[Any, Any]) -> dict[str, Any]:
     for reason in problems_of(endpoint):
         by_status.setdefault(ERRORS[reason][0], []).append(reason)
     schema = references[(ProblemDocument, "serialization")]
+    content: dict[str, Any] = {"application/problem+json": {"schema": schema}}
+    if is_anthropic(endpoint.path):
+        content = {JSON: {"schema": {}}}  # errors of that API, in its own form
     return {
         str(status): {
             "description": ", ".join(f"`{reason}`" for reason in reasons),
-            "content": {"application/problem+json": {"schema": schema}},
+            "content": content,
         }
         for status, reasons in sorted(by_status.items())
         if status not in endpoint.answers

@@ -176,14 +176,15 @@ def _body(route: Route, relay: Relay | None, call: HandCall) -> bytes | None:
     Raises:
         HandError: ``hand.protocol``, not executed: they say something else.
     """
-    args = {name: value for name, value in call.args.items() if name != BETAS}
     if not route.body:
         return None
+    args = {name: value for name, value in call.args.items() if name != BETAS}
+    decided = call.args_bytes if BETAS not in call.args else canonical(args)
     if relay is None:
-        return canonical(args)
+        return decided
     body = relay.body
     try:
-        same = canonical(parse(body)) == canonical(args)
+        same = canonical(parse(body)) == decided
     except Refused:
         same = False
     if not same:
