@@ -74,7 +74,8 @@ def _enforceable(decision: Decision, kinds: Collection[str], state: StepState | 
     if decision.effect is Effect.DENY or (found and waits and not release.unkept(manifest, duties)):
         return decision
     said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
-    return Decision(decision.step_id, Effect.DENY, (said,), decision.policy_digest)
+    why = () if waits else decision.reasons
+    return Decision(decision.step_id, Effect.DENY, (said, *why), decision.policy_digest)
 
 
 def _passes_by(state: StepState | None) -> bool:

@@ -38,6 +38,8 @@ ELSEWHERE_SECONDS: Final = 5.0
 """How long another gateway is given to deliver an answer before its client counts as gone."""
 LOOK_SECONDS: Final = 0.25
 MISSED_MAX: Final = 4096
+TOLD_MAX: Final = 4096
+"""Deliveries on record that are remembered for those who read the record before."""
 
 
 def named(ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
@@ -64,6 +66,7 @@ class Reissues:
         self._present: Counter[str] = Counter()
         self._asked: set[str] = set()
         self._delivered: set[str] = set()
+        self._told: OrderedDict[str, None] = OrderedDict()
         self._missed: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
@@ -153,7 +156,10 @@ class Reissues:
         try:
             while told := frozenset(self._delivered):
                 await self._record.delivered(told)
+                self._told |= dict.fromkeys(told)
                 self._delivered -= told
+                while len(self._told) > TOLD_MAX:
+                    self._told.popitem(last=False)
         except Unavailable as away:
             # Remembered here, and told with the next; a restart would give one of these outcomes again.
             _log.warning("deliveries not recorded", reason=str(away.reason))
@@ -204,7 +210,10 @@ class Reissues:
         return next((call for call in under_way if key is not None or not self._is_there(call.plan_id)), None)
 
     def _is_there(self, plan_id: str) -> bool:
-        return self._present[plan_id] > 0 or plan_id in self._asked or plan_id in self._delivered
+        """Whether the client of a call is there, or has its outcome, also where a row says otherwise: it may have been
+        read before that was put on record."""
+        has_it = plan_id in self._delivered or plan_id in self._told
+        return has_it or self._present[plan_id] > 0 or plan_id in self._asked
 
     async def _left(self, target: Target, issued: Issued) -> bool:
         """Whether the client of a call is gone. Another gateway is given time to say that it got its answer; where it

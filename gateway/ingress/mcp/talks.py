@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -63,7 +63,12 @@ class LogLevels:
 class Talks:
     """The calls whose clients can be talked to."""
 
-    def __init__(self, calls: Calls, reissues: Reissues) -> None:
+    def __init__(self, calls: Calls, reissues: Reissues, count: Callable[[Principal, Reason], None]) -> None:
+        """
+        Args:
+            count: records a refusal of something that never became a plan.
+        """
+        self._count = count
         self._calls = calls
         self._reissues = reissues
         self._parking = Parking()
@@ -81,19 +86,13 @@ class Talks:
             HandrailError: the whole plan is refused.
             MCPError: ``requestState`` names no call of this caller with these arguments.
         """
-        responses = {key: plain(one) for key, one in (params.input_responses or {}).items() if key != APPROVAL_KEY}
         key = named(ctx, target.caller)
         again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
-        if params.request_state is None:
-            talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
-            async with self._reissues.turn(target):
-                call = await again()
-                if call is None:
-                    call = self._begin(target, context_id, talk, key)
-        else:
-            parked = self._parking.take(target, params.request_state)
-            call, talk = parked.call, parked.talk
-            talk.resume(ctx, responses)
+        try:
+            call, talk = await self._found(ctx, target, context_id, params, key, again)
+        except MCPError:
+            self._count(target.caller, Reason.SCHEMA_ARGS)
+            raise
         try:
             try:
                 answer = await self._answered(ctx, params, target, call, talk)
@@ -124,6 +123,25 @@ class Talks:
         elif isinstance(answer, types.InputRequiredResult) and answer.request_state is not None:
             self._reissues.asks(exchange_of(ctx), call, talk.give_up)
         return answer
+
+    async def _found(
+        self,
+        ctx: ServerRequestContext[Any],
+        target: Target,
+        context_id: str,
+        params: Params,
+        key: str | None,
+        again: Callable[[], Awaitable[Call | None]],
+    ) -> tuple[Call, ClientTalk]:
+        """The call that a request is about, begun here where it is a new one, and the client of this request."""
+        responses = {name: plain(one) for name, one in (params.input_responses or {}).items() if name != APPROVAL_KEY}
+        if params.request_state is not None:
+            parked = self._parking.take(target, params.request_state)
+            parked.talk.resume(ctx, responses)
+            return parked.call, parked.talk
+        talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
+        async with self._reissues.turn(target):
+            return await again() or self._begin(target, context_id, talk, key), talk
 
     def _begin(self, target: Target, context_id: str, talk: ClientTalk, key: str | None) -> Call:
         arguments = target.arguments
