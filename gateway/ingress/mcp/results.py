@@ -23,6 +23,9 @@ PLAN: Final = "handrail/plan_id"
 MARKS: Final = "handrail/result_marks"
 """``_meta`` member of a result: what is to be known of it and its own text cannot say (``docs/results.md``)."""
 
+_AGAIN: Final = (
+    "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
+)
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 _AFTERMATH: Final = {
     StepStatus.DEFERRED: "The call has not finished.",
@@ -76,12 +79,16 @@ def _cut(step: Mapping[str, Any]) -> list[str]:
     return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
 
 
-def told(view: Mapping[str, Any], public_url: str) -> list[str]:
-    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`."""
+def told(view: Mapping[str, Any], public_url: str, *, repeatable: bool = True) -> list[str]:
+    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`.
+
+    Args:
+        repeatable: whether the same call, made again, waits with this one.
+    """
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _held(step, view["plan_id"], public_url)
+        return _held(step, view["plan_id"], public_url, repeatable=repeatable)
     lines: list[str] = []
     error = step.get("error")
     if error:
@@ -99,14 +106,13 @@ def told(view: Mapping[str, Any], public_url: str) -> list[str]:
     return lines
 
 
-def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
+def _held(step: Mapping[str, Any], plan_id: str, public_url: str, *, repeatable: bool) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
     lines += _messages(step.get("decision"))
     lines.append(f"A person answers at {page(public_url, approval)} (or: handrail approvals approve {approval}).")
-    lines.append(
-        "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
-    )
+    if repeatable:
+        lines.append(_AGAIN)
     lines.append(f"Once approved it runs by itself; its outcome is also at {public_url}/v1/plans/{plan_id}")
     return lines
 
