@@ -14,6 +14,7 @@ from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from gateway.ingress import telling
 from gateway.model import StepStatus
@@ -108,6 +109,6 @@ async def _ask(ctx: ServerRequestContext[Any], asked: types.ElicitRequestURLPara
     """What the client answers; where it cannot be asked after all, nobody waits."""
     try:
         given = await ctx.session.elicit_url(asked.message, asked.url, str(asked.elicitation_id), ctx.request_id)
-    except MCPError:
+    except (MCPError, ValidationError):
         return "cancel"
     return given.action

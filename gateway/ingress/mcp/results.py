@@ -19,6 +19,9 @@ PLAN: Final = "handrail/plan_id"
 MARKS: Final = "handrail/result_marks"
 """``_meta`` member of a result: what is to be known of it and its own text cannot say (``docs/results.md``)."""
 
+_AGAIN: Final = (
+    "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
+)
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 
 
@@ -58,28 +61,30 @@ def _cut(step: Mapping[str, Any]) -> list[str]:
     return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
 
 
-def told(view: Mapping[str, Any], public_url: str) -> list[str]:
-    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`."""
+def told(view: Mapping[str, Any], public_url: str, *, repeatable: bool = True) -> list[str]:
+    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`.
+
+    Args:
+        repeatable: whether the same call, made again, waits with this one.
+    """
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _held(step, view["plan_id"], public_url)
+        return _held(step, view["plan_id"], public_url, repeatable=repeatable)
     lines = telling.outcome(step)
     if not status.final or status is StepStatus.AMBIGUOUS:
         lines.append(f"Its state is at {telling.state_at(public_url, view['plan_id'])}")
     return lines
 
 
-def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
+def _held(step: Mapping[str, Any], plan_id: str, public_url: str, *, repeatable: bool) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
     lines += telling.reasons(step)
-    lines.append(
-        f"A person answers at {telling.page(public_url, approval)} (or: handrail approvals approve {approval})."
-    )
-    lines.append(
-        "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
-    )
+    page = telling.page(public_url, approval)
+    lines.append(f"A person answers at {page} (or: handrail approvals approve {approval}).")
+    if repeatable:
+        lines.append(_AGAIN)
     lines.append(f"Once approved it runs by itself; its outcome is also at {telling.state_at(public_url, plan_id)}")
     return lines
 
