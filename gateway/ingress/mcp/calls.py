@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gateway.canonical import canonical
+from gateway.connector import signed_plan
 from gateway.conversations import Conversation, Conversations
 from gateway.errors import Refused
 from gateway.freeze import Concern
 from gateway.ingress.mcp.requests import ONE_CALL
 from gateway.ingress.plans import Submits
 from gateway.model import PlanStatus, Principal, UnverifiedPlan
-from gateway.ports import AuditLog, Directory, Freezes, Hands, Purpose, Signer, Typ
+from gateway.ports import AuditLog, Directory, Freezes, Hands, Signer
 from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -26,7 +27,6 @@ CALL_WAIT_SECONDS: Final = 50.0
 """How long a call waits for its outcome: less than the 60 s after which common clients give up."""
 TALK_WAIT_SECONDS: Final = 3600.0
 """The longest deadline of an action: while its client is asked something, a call goes on until then."""
-PLAN_LIFETIME_SECONDS: Final = 60
 
 
 class Pipeline(Submits, Protocol):
@@ -267,34 +267,11 @@ class Calls:
         context_id: str,
         jti: str | None = None,
     ) -> UnverifiedPlan:
-        now = time.time()
-        settings = self._gateway.settings
-        issued_at = int(now)
-        payload = canonical(
-            {
-                "v": 1,
-                "iss": MCP_ISSUER,
-                "sub": caller.id,
-                "aud": settings.log.origin,
-                "tenant": caller.tenant,
-                "context_id": context_id,
-                "jti": secrets.token_hex(16) if jti is None else jti,
-                "iat": issued_at,
-                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "actions": [
-                    {
-                        "id": "call",
-                        "hand": hand,
-                        "action": action,
-                        "args": dict(arguments),
-                        "depends_on": [],
-                    }
-                ],
-            }
+        gateway = self._gateway
+        actions = [{"id": "call", "hand": hand, "action": action, "args": dict(arguments)}]
+        return signed_plan(
+            MCP_ISSUER, gateway.keyset, gateway.settings, caller, context_id, actions, now=time.time(), jti=jti
         )
-        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
-        return UnverifiedPlan(signed.encode("ascii"), caller, now)
 
 
 def call_bytes(caller: Principal, hand: str, action: str, arguments: Mapping[str, Any]) -> bytes:
