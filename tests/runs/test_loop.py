@@ -177,6 +177,7 @@ async def test_budgets_end_a_run_before_more_is_used(here: World) -> None:
     here.api.script(message(look[0], input_tokens=90, output_tokens=10))
     view = await here.run(budget={"tokens": 100})
     assert (view["error"]["code"], view["error"]["problem"]) == ("run.budget", "tokens")
+    assert here.desk.calls == []
     assert view["tokens"] == 100
     assert sent(here.api)["max_tokens"] == 100
     over = await here.json("POST", "/v1/runs", {"prompt": "p", "budget": {"steps": 101}}, expect=400)
