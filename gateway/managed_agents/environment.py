@@ -64,7 +64,7 @@ class Environment(Connector):
 
     async def _discover(self) -> None:
         """Claim what waits, as far as there is room."""
-        while len(self._serving) < self.environment.sessions_max:
+        while not self.parts.leaving and len(self._serving) < self.environment.sessions_max:
             work = await self.api.next_work(self.environment.id, self.worker_id)
             if work is None:
                 return

@@ -24,6 +24,7 @@ PAUSE_SECONDS: Final = 0.5
 """Before what could not be done now is tried again; it doubles up to"""
 PAUSE_MAX_SECONDS: Final = 15.0
 
+
 class Bells:
     """Wakes whoever follows a run. Belongs to one event loop."""
 

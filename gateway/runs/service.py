@@ -239,6 +239,14 @@ class Runs:
         """Take up what this gateway drove before, and what nobody drives."""
         self._upkeep = asyncio.create_task(self._look_again_and_again())
 
+    def leave(self) -> None:
+        """This gateway is about to stop: nothing is asked or called any more. What a run has under way is seen through
+        like any plan."""
+        for _, task in self._driving.values():
+            task.cancel()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+
     async def close(self) -> None:
         """Stop driving. Runs go on at another gateway at once, or here at the next start."""
         tasks = [task for _, task in self._driving.values()]
