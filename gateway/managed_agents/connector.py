@@ -203,7 +203,7 @@ class Connector:
         return changed, policies.needs(changed, self.tools)
 
     def leave(self) -> None:
-        """This gateway is about to stop: take no further session and no further tool use."""
+        """Take no further session and no further tool use: the gateway is about to stop."""
         self.parts.leaving = True
 
     def problem(self, session_id: str) -> HandrailError | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
@@ -23,6 +25,9 @@ LIFETIME_SECONDS: Final = 60
 PAUSE_SECONDS: Final = 0.5
 """Before what could not be done now is tried again; it doubles up to"""
 PAUSE_MAX_SECONDS: Final = 15.0
+
+
+_log = structlog.get_logger("handrail.runs")
 
 
 class Bells:
@@ -127,7 +132,15 @@ class Parts:
         self.pipeline.metrics.runs.labels(str(status)).inc()
         self.bells.ring(run.run_id)
         if turns and status is not RunStatus.DONE:
-            await self.withdraw(turns[-1].plan_id, reason or Reason.RUN_CANCELLED)
+            await self.try_to_withdraw(turns[-1].plan_id, reason or Reason.RUN_CANCELLED)
+
+    async def try_to_withdraw(self, plan_id: str, reason: Reason) -> None:
+        """:meth:`withdraw`, or leave it to the next look: the run has ended either way, and no plan that cannot be
+        withdrawn keeps another one open."""
+        try:
+            await self.withdraw(plan_id, reason)
+        except HandrailError as error:
+            _log.warning("still waits for people", plan_id=plan_id, code=str(error.reason), detail=error.detail)
 
     async def withdraw(self, plan_id: str, reason: Reason) -> None:
         """Cancel what of a plan waits for people: nobody can approve it any more. What runs is seen through."""

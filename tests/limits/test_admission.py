@@ -109,14 +109,9 @@ async def test_a_key_that_was_revoked_is_not_looked_up_for_ever() -> None:
 
 async def test_a_key_is_remembered_once_however_it_is_written() -> None:
     """Or one key, spelt in ten thousand ways, would push out what is known of its neighbours'."""
-    async with limited() as (client, gateway):
-        for spelling in (
-            "Bearer hr_agent_key",
-            "bearer hr_agent_key",
-            "Bearer   hr_agent_key",
-            "BEARER hr_agent_key  ",
-        ):
-            assert (await client.get("/v1/me", headers={"authorization": spelling})).status_code == 200
+    async with limited() as (client, _):
+        for scheme in ("Bearer ", "bearer ", "Bearer    ", "BEARER "):
+            assert (await client.get("/v1/me", headers={"authorization": f"{scheme}hr_agent_key"})).status_code == 200
         app: Any = client._transport
         assert len(app.app.state.admission._held) == 1
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import Unavailable
+from gateway.errors import Refused, Unavailable
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
 from gateway.model import RUNS, Principal, Role, UnverifiedPlan
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
+from gateway.runs.parts import Parts
 from gateway.runs.service import Wish
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
@@ -79,6 +80,31 @@ async def test_the_end_of_a_run_withdraws_what_waits(here: World) -> None:
     assert here.desk.calls == []
     assert here.count("RUNEND") == 2
     assert len(here.api.asked) == 2
+
+
+async def test_a_run_has_ended_also_where_what_waits_cannot_be_withdrawn_at_once(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its author hears that it is over, and the request is withdrawn as soon as it can be."""
+    withdraw, failures = Parts.withdraw, [Refused(Reason.REQUEST_CONFLICT), Refused(Reason.INTERNAL)]
+
+    async def failing(parts: Parts, plan_id: str, reason: Reason) -> None:
+        if failures:
+            raise failures.pop()
+        await withdraw(parts, plan_id, reason)
+
+    run_id, approval = await waiting(here)
+    monkeypatch.setattr(Parts, "withdraw", failing)
+    view = await here.json("POST", f"/v1/runs/{run_id}/cancel")
+    assert view["status"] == "cancelled"
+
+    async def closed() -> bool:
+        shown = await here.json("GET", f"/v1/approvals/{approval}", who="bob")
+        return bool(shown["status"] == "voided")
+
+    await until(closed)
+    assert not failures
+    assert here.desk.calls == []
 
 
 async def test_a_run_that_is_cancelled_while_a_tool_runs_is_seen_through_and_ends(here: World) -> None:
