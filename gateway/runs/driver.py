@@ -217,8 +217,10 @@ class Drive:
                     raise
                 why = error.reason
             else:
+                if len(actions) < len(answer.calls):
+                    self._count_unknown(person)
                 return
-        else:
+        if len(actions) < len(answer.calls):
             self._count_unknown(person)
         results = [
             conversation.refused(call, why if call.name in offered else Reason.SCHEMA_UNKNOWN_ACTION)
