@@ -106,7 +106,7 @@ async def test_plans_whose_requests_are_over_are_waited_for(monkeypatch: pytest.
 
 async def test_who_asks_during_a_stop_keeps_nothing_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A result that drips in needs no key: it must not hold up what ends runs and plans."""
-    async with served(drain_seconds=20) as one, client(one) as http:
+    async with served(drain_seconds=3600) as one, client(one) as http:
         one.gateway.pipeline.slow = asyncio.Event()
         under_way = asyncio.create_task(http.post("/v1/plans", content=b"a", headers=JOSE))
         await until(lambda: len(one.gateway.pipeline.submitted) == 1)
@@ -118,12 +118,14 @@ async def test_who_asks_during_a_stop_keeps_nothing_from_its_end(monkeypatch: py
         monkeypatch.setattr(one.gateway, "finish", finish)
         one.signal()
         await until(lambda: one.gateway.drain.begun)
-        dripping = asyncio.create_task(asyncio.sleep(60))
+        dripping = asyncio.create_task(asyncio.Event().wait())
         one.server.server_state.tasks.add(dripping)
         one.gateway.pipeline.slow.set()
         assert (await under_way).status_code == 200
-        await asyncio.wait_for(finished.wait(), 5)
-        dripping.cancel()
+        try:
+            await asyncio.wait_for(finished.wait(), 20)
+        finally:
+            dripping.cancel()
 
 
 async def test_a_stop_is_noticed_before_anything_is_refused() -> None:

@@ -1,7 +1,5 @@
 """Tool calls of sessions at Anthropic, decided here: each once, as one plan a turn, on the one way of a plan."""
 
-import asyncio
-
 from gateway.model import Answer
 from tests.managed_agents.world import World
 from tests.until import until
@@ -174,6 +172,6 @@ async def test_a_gateway_that_drains_takes_no_further_tool_use(world: World) -> 
     [connector] = world.gateway.managed_agents.connectors.values()
     [(follower, _)] = connector._followers.values()
     await until(lambda: later in follower.following.conversation.uses)
-    await asyncio.sleep(0.5)
+    await follower._act()
     assert later not in follower.following.uses
     assert world.calls == [("/read", {"id": 1})]

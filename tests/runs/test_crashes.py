@@ -148,7 +148,8 @@ async def test_a_run_takes_no_further_turn_at_a_gateway_that_drains(tmp_path: Pa
             return plan.status is PlanStatus.DONE
 
         await until(over)
-        await asyncio.sleep(1)
+        driving = [task for _, task in here.gateway.runs._driving.values()]
+        await asyncio.gather(*driving, return_exceptions=True)
         assert len(api.asked) == 1
         assert not here.count("RUNEND")
     async with world(tmp_path, api, at) as here:
