@@ -16,6 +16,7 @@ from gateway.commitments import person_named
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.mcp.tools import OfferedTool, Tools
+from gateway.manifest import MESSAGES
 from gateway.model import PlanStatus, Principal, RunTurn, StepStatus, TurnKind
 from gateway.permissions import Permission, permits
 from gateway.ports.runs import Run, RunStatus, Turn
@@ -36,8 +37,6 @@ STEP_PREFIX: Final = "t"
 """Of the id of a step: the number of the call in the model's answer follows."""
 _LATER_STATUSES: Final = frozenset({429, 503, 529})
 _AWAY: Final = frozenset({Reason.HAND_UNAVAILABLE, Reason.HAND_CIRCUIT_OPEN, Reason.HAND_BUSY, Reason.HAND_TIMEOUT})
-_UNOFFERED: Final = frozenset({"anthropic", "client"})
-"""Adapters whose actions are no tools of a run: models, and what a client runs itself."""
 
 _log = structlog.get_logger("handrail.runs")
 
@@ -272,7 +271,7 @@ class Drive:
         brain = self.parts.settings.brains[name]
         most = min(brain.max_tokens, left)
         body = conversation.question(brain.model, most, self.asked, self._offered(person), messages)
-        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": brains.MESSAGES, "args": body}
+        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
         if people:
             action["data_subjects"] = list(people)
         if self.asked.purpose is not None:
@@ -313,7 +312,8 @@ class Drive:
         return self.tools.offered(
             manifest
             for manifest in listed
-            if manifest.adapter not in _UNOFFERED
+            if not manifest.model
+            and not manifest.client
             and manifest.hand not in models
             and (wanted is None or manifest.hand in wanted)
         )
