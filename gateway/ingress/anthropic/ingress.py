@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import Absent
-from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released
+from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released, Step
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.redacting import redact
@@ -94,7 +94,7 @@ class MessagesIngress:
         request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
         if not settings.redact_secrets and not settings.redact_personal:
             return request
-        scanner = self._gateway.settings.results.scanner()
+        scanner = self._gateway.pipeline.scanner
         return await asyncio.to_thread(
             redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
         )
@@ -109,12 +109,13 @@ class MessagesIngress:
         """
         gateway, caller = self._gateway, asked.caller
         manifest = self.manifest(caller)
-        own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
+        passes = gateway.settings.anthropic.pass_credentials and not manifest.secrets
+        own = asked.own_credential if passes else {}
         channel = Channel({**request.headers, **own}, request.raw)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
         approved = await self._released.collect(caller, context.named, call)
         if approved is not None:
-            step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
+            step = asyncio.create_task(self._as_it_stands(approved, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
         plan = signed(CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [call], purpose=request.purpose)
@@ -124,6 +125,11 @@ class MessagesIngress:
         self._under_way.add(step)
         step.add_done_callback(self._ended)
         return Exchange(gateway, self._calls, caller, context, request, channel, step)
+
+    async def _as_it_stands(self, approved: Step, caller: Principal) -> dict[str, Any]:
+        """The plan's view, of this step alone: whoever signs plans may have asked for more in the same one."""
+        view = await self._gateway.pipeline.view(approved.plan_id, caller)
+        return {**view, "steps": [step for step in view["steps"] if step["id"] == approved.step_id]}
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
