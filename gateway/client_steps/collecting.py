@@ -61,7 +61,7 @@ class Collecting:
                 continue
             if state.status is StepStatus.HELD:
                 return Found(plan_id, step_id, held=True)
-            if state.status is StepStatus.RELEASED and state.approved:
+            if state.status is StepStatus.RELEASED and state.approved and state.reported is None:
                 return Found(plan_id, step_id, held=False)
         return None
 
@@ -104,7 +104,8 @@ class Collecting:
             plan = await pipeline.load(plan_id, caller)
             state = plan.steps[step_id]
             frozen = await pipeline.freezes.current()
-            if state.status is not StepStatus.RELEASED or await self._over(plan, state):
+            made = state.reported is not None  # by whoever followed its plan
+            if state.status is not StepStatus.RELEASED or made or await self._over(plan, state):
                 return False
             once = pipeline.store.once(plan_id, step_id, ClientMove.COLLECTED)
             if not pipeline.freezes.stands(frozen):
