@@ -75,6 +75,16 @@ async def test_a_clients_credential_stays_here_where_the_hand_has_one(tmp_path: 
         assert ready.api.asked[-1].headers["x-api-key"] == KEY
 
 
+async def test_a_key_of_handrail_is_no_credential_of_the_clients_own(tmp_path: Path, anthropic_api: StandIn) -> None:
+    settings = {"anthropic": {"pass_credentials": True}}
+    async with world(tmp_path, anthropic_api, settings=settings, model={"secrets": {}}) as ready:
+        key = ready.keys["bot"]
+        for own in ({"x_api_key": key}, {"authorization": f"Bearer {key}"}, {"authorization": f"bearer  {key}"}):
+            assert (await ready.post(asking(), x_handrail_key=key, **{"x_api_key": OWN, **own})).status_code == 401
+        assert len(ready.api.asked) == 3
+        assert key not in str([request.headers for request in ready.api.asked])
+
+
 async def test_what_a_client_reports_is_on_record_without_its_secrets_too(
     tmp_path: Path, anthropic_api: StandIn
 ) -> None:
