@@ -153,7 +153,8 @@ def test_the_example_names_and_explains_every_setting() -> None:
         field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
     ]
     tables = {"hands", "actions", "identity", "webhooks", "remote", "secrets", "pkcs11", "transit", "aws_kms", "tls"}
-    tables |= {"connections", "database", "login", "mail", "output_files", "pagination", "python", "slo", "wasm"}
+    tables |= {"brains", "connections", "database", "login", "mail", "managed_agents", "mcp", "model", "output_files"}
+    tables |= {"pagination", "python", "slo", "wasm"}
     for model in models:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
