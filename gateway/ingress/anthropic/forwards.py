@@ -55,7 +55,7 @@ class Forwards:
         batches = page.get("data") if isinstance(page, dict) else None
         if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
             raise Refused(Reason.HAND_PROTOCOL, "a list of batches that is none")
-        own = await self._ingress.released.find(asked.caller, [_named(str(one.get("id"))) for one in batches])
+        own = await self._ingress.known.find(asked.caller, [_named(str(one.get("id"))) for one in batches])
         kept = [one for one in batches if _named(str(one.get("id"))) in own]
         shown = [_to_be_fetched_here(one, asked.base_url) for one in kept]
         if body and shown == batches:
@@ -88,7 +88,7 @@ class Forwards:
             made = view["steps"][0]["result"]["structured"]
             if not isinstance(made.get("id"), str) or not 0 < len(made["id"]) <= _ID_MAX:
                 raise Refused(Reason.HAND_PROTOCOL, "a batch without an id")
-            await self._ingress.released.name(asked.caller, _named(made["id"]), view["plan_id"], "ask")
+            await self._ingress.known.name(asked.caller, _named(made["id"]), view["plan_id"], "ask")
             shown = _to_be_fetched_here(made, asked.base_url)
             answered = answered if answered and shown == made else orjson.dumps(shown)
         return Answer(status, exchange.head, once(answered))
@@ -99,7 +99,7 @@ class Forwards:
         Raises:
             Absent: it is not the caller's, or there is none.
         """
-        own = (await self._ingress.released.find(asked.caller, [_named(batch_id)])).get(_named(batch_id))
+        own = (await self._ingress.known.find(asked.caller, [_named(batch_id)])).get(_named(batch_id))
         if own is None:
             raise Absent("batch")
         request = bare(asked.headers, asked.betas, {"id": batch_id}, beta=asked.beta)
