@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
+from gateway.web.anthropic_requests import is_anthropic
 from gateway.web.oauth import TOKEN_PATH
 from gateway.web.routes import TABLE
 from gateway.web.routes.steps import GRANT_TYPE, STEP
@@ -60,6 +61,8 @@ PARAMETERS = {
     "connector": "cloud",
     "session_id": "sesn_1",
     "agent_id": "agent_1",
+    "model_id": "claude-opus-4-6",
+    "batch_id": "msgbatch_1",
     "secret_name": "token",
     "connection_id": "hub",
     "proposal_id": PROPOSAL_ID,
@@ -79,7 +82,13 @@ QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 """Parameters that a route cannot do without."""
 HOOK = "/v1/hooks/claude-code"
 """Refuses in words of its own (tests/web/test_hooks.py)."""
-PLAIN = [endpoint for endpoint in TABLE if endpoint.path not in {"/mcp", "/mcp/{hand_id}", HOOK}]
+ANTHROPIC = [endpoint for endpoint in TABLE if is_anthropic(endpoint.path)]
+"""Refuse in the words of the Messages API (tests/web/test_anthropic_routes.py)."""
+PLAIN = [
+    endpoint
+    for endpoint in TABLE
+    if endpoint.path not in {"/mcp", "/mcp/{hand_id}", HOOK} and endpoint not in ANTHROPIC
+]
 
 
 def called(endpoint: Endpoint) -> str:

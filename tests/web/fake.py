@@ -974,6 +974,9 @@ class testing_only_Claims:  # noqa: N801
 class testing_only_ClientSteps:  # noqa: N801
     """What is asked of calls that clients make themselves. ``error`` is raised instead of an answer."""
 
+    async def find(self, caller: Principal, call_ids: Collection[str]) -> dict[str, Any]:
+        return {}
+
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.asked: list[Any] = []
