@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.canonical import Written, canonical, parse
 from gateway.errors import Absent
 from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released
 from gateway.ingress.anthropic.channel import Channel
@@ -110,14 +111,19 @@ class MessagesIngress:
         gateway, caller = self._gateway, asked.caller
         manifest = self.manifest(caller)
         own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
-        channel = Channel({**request.headers, **own}, request.raw)
+        # What goes out is the body, so that what it says is read from it, also where it was written anew here.
+        says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
+        channel = Channel({**request.headers, **own}, request.raw, says)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
         approved = await self._released.collect(caller, context.named, call)
         if approved is not None:
             step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
-        plan = signed(CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [call], purpose=request.purpose)
+        written = {**call, "args": Written(says)} if says and args is request.body else call
+        plan = signed(
+            CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [written], purpose=request.purpose
+        )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
         step = asyncio.create_task(gateway.pipeline.submit(plan, wait_seconds=seconds, relay=channel))
