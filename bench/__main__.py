@@ -6,6 +6,8 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import code_hands, jail, log, policy
+from bench import code_hands, jail, log, messages, policy
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 from bench.page import (
@@ -21,6 +23,7 @@ from bench.page import (
     BEGIN_CODE,
     BEGIN_JAIL,
     BEGIN_LOG,
+    BEGIN_MESSAGES,
     BEGIN_POLICY,
     RESULTS,
     machine,
@@ -101,12 +104,23 @@ def jail_table(times: Times) -> Table:
     return shown
 
 
+def messages_table(found: Mapping[str, Mapping[str, float]]) -> Table:
+    """The time to a model's first token, for people."""
+    shown = Table(title="The time to a model's first token")
+    for column in ("a request", *messages.COLUMNS.values()):
+        shown.add_column(column, justify="left" if column == "a request" else "right")
+    for size, times in found.items():
+        shown.add_row(size, *(str(times[name]) for name in messages.COLUMNS))
+    return shown
+
+
 def write(
     measurement: Measurement,
     rows: list[dict[str, Any]],
     decisions: list[dict[str, Any]],
     logged: Mapping[str, Any],
     jailed: tuple[Times, Times],
+    tokens: Mapping[str, Mapping[str, float]],
     about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
@@ -118,6 +132,7 @@ def write(
         "policy": decisions,
         "log": logged,
         "jail": {name: times for group in jailed for name, times in group},
+        "messages": tokens,
         "turns": [
             {
                 "connections": turn.connections,
@@ -194,21 +209,26 @@ def main() -> int:
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
+    # In a process of its own: it pins itself to the core of the load.
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        tokens = alone.submit(messages.measured_alone).result()
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, logged, (starts, calls), about)
+    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
         write_page(log.document(logged, about), BEGIN_LOG)
         write_page(jail.document(starts, about), BEGIN_JAIL)
         write_page(jail.document(calls, about), BEGIN_CODE)
+        write_page(messages.document(tokens, about), BEGIN_MESSAGES)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
     for shown in log_tables(logged):
         console.print(shown)
     console.print(jail_table([*starts, *calls]))
+    console.print(messages_table(tokens))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

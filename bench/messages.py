@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import httpx2
 
+from bench.page import BEGIN_MESSAGES, machine, measured, write_page
 from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
 from gateway.app import build
 from gateway.settings import Settings, load
@@ -30,6 +31,15 @@ from tests.anthropic_api.server import KEY, StandIn, serving
 
 SIZES: Final[Mapping[str, int]] = {"question": 0, "coding turn": 49_000}
 """Name -> bytes of tool definitions in the body."""
+REQUESTS: Final = 25
+ROUNDS: Final = 8
+COLUMNS: Final[Mapping[str, str]] = {
+    "direct_p50_ms": "direct p50 ms",
+    "governed_p50_ms": "governed p50 ms",
+    "added_p50_ms": "added p50 ms",
+    "added_p90_ms": "added p90 ms",
+    "added_least_ms": "added, least ms",
+}
 CONFIGURATION: Final = """\
 home = "{home}"
 
@@ -123,6 +133,13 @@ async def compare(ways: Mapping[str, tuple[str, str]], requests: int, rounds: in
     return found
 
 
+def document(found: Mapping[str, Mapping[str, float]], about: dict[str, Any]) -> str:
+    """Milliseconds as the Markdown that docs/performance.md holds."""
+    lines = [measured(about), "", f"| a request | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
+    lines += [f"| {size} | {' | '.join(str(times[name]) for name in COLUMNS)} |" for size, times in found.items()]
+    return "\n".join(lines)
+
+
 async def measure(requests: int, rounds: int) -> dict[str, dict[str, float]]:
     """Prepare, serve, compare."""
     os.sched_setaffinity(0, {LOAD_CORE % (os.cpu_count() or 1)})
@@ -145,9 +162,18 @@ async def _measure(directory: Path, api: StandIn, requests: int, rounds: int) ->
         return await compare(ways, requests, rounds)
 
 
+def measured_alone() -> dict[str, dict[str, float]]:
+    """:func:`measure` as ``make bench`` asks for it."""
+    return asyncio.run(measure(REQUESTS, ROUNDS))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=25, help="of each kind in a round")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.requests, options.rounds)), indent=2))
+    figures = asyncio.run(measure(options.requests, options.rounds))
+    print(json.dumps(figures, indent=2))
+    if options.record:
+        write_page(document(figures, machine()), BEGIN_MESSAGES)

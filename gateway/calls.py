@@ -69,6 +69,10 @@ class Relay(Protocol):
         """The caller's own spelling of ``HandCall.args``. Only an adapter that finds the two equal may send it."""
 
     @property
+    def says(self) -> bytes:
+        """The canonical form of what :attr:`body` was read as, to be held against ``HandCall.args_bytes``."""
+
+    @property
     def gone(self) -> asyncio.Event:
         """Set when nobody waits for the answer any more: the call is ended, and what it used is its result."""
 

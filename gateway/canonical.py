@@ -32,6 +32,19 @@ MAX_DEPTH: Final = 64
 """Nesting levels accepted in a message."""
 
 
+class Written:
+    """A part of a value that is in its canonical form already: :func:`canonical` of the whole takes it over as it is.
+
+    Args:
+        raw: from :func:`canonical`.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
 def parse(raw: bytes) -> Any:
     """Parse one strict JSON text.
 
@@ -51,7 +64,7 @@ def parse(raw: bytes) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 canonical bytes of a JSON value.
+    """RFC 8785 canonical bytes of a JSON value, of which parts may be :class:`Written`.
 
     Raises:
         Refused: ``schema.json`` where the value has no canonical form (NaN, integers beyond 2^53, lone surrogates).
@@ -62,7 +75,7 @@ def canonical(value: Any) -> bytes:
         if _plain(value):
             # With ordinary names and numbers, sorted compact JSON *is* the canonical form, and orjson
             # writes it some forty times faster. A test compares both over generated values.
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            return orjson.dumps(value, default=_taken_over, option=orjson.OPT_SORT_KEYS)
         _check_numbers(value)
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as exc:
@@ -171,8 +184,15 @@ def _check_numbers(value: Any) -> None:
             raise Refused(Reason.SCHEMA_JSON, "number beyond 2^53")
 
 
+def _taken_over(value: Any) -> orjson.Fragment:
+    if type(value) is Written:
+        return orjson.Fragment(value.raw)
+    raise TypeError(type(value).__name__)
+
+
 def _without_points(value: Any) -> Any:
-    """A copy in which ``10.0`` is the integer that it is: RFC 8785 writes both as ``10``."""
+    """A copy in which ``10.0`` is the integer that it is: RFC 8785 writes both as ``10``. Nothing of it is
+    :class:`Written`: only orjson takes that."""
     kind = type(value)
     if kind is dict:
         return {name: _without_points(member) for name, member in value.items()}
@@ -180,7 +200,7 @@ def _without_points(value: Any) -> Any:
         return [_without_points(item) for item in value]
     if kind is float and value.is_integer() and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
         return int(value)
-    return value
+    return parse(value.raw) if kind is Written else value
 
 
 def _plain(value: Any) -> bool:
@@ -201,6 +221,6 @@ def _plain(value: Any) -> bool:
         elif kind is float:
             if item.is_integer() or not _DECIMALS_FROM <= abs(item) < _DECIMALS_BELOW:
                 return False
-        elif kind is not str and kind is not bool and item is not None:
+        elif kind is not str and kind is not bool and item is not None and kind is not Written:
             return False
     return True

@@ -52,7 +52,8 @@ def of_plan(plan: Plan, manifest: Callable[[str], Manifest | None]) -> tuple[str
     for step in plan.steps.values():
         known = manifest(step.hand)
         action = None if known is None else known.actions.get(step.action)
-        named |= _named(step, action, [_without_references(step.args)], _NOBODY)
+        # Made only where a pointer looks into it.
+        named |= _named(step, action, (_without_references(args) for args in (step.args,)), _NOBODY)
     return tuple(sorted(named))
 
 

@@ -52,8 +52,22 @@ def _plain(value: Any) -> Any:
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    if isinstance(value, Mapping):
-        return levels == 0 or any(_deeper(member, levels - 1) for member in value.values())
-    if isinstance(value, list | tuple):
-        return levels == 0 or any(_deeper(item, levels - 1) for item in value)
-    return False
+    """Whether arrays and objects lie in more than so many levels, level by level."""
+    level = [value]
+    for _ in range(levels + 1):
+        below: list[Any] = []
+        nested = False
+        for item in level:
+            kind = type(item)
+            if kind is str:
+                continue
+            if kind is dict or isinstance(item, Mapping):
+                nested = True
+                below.extend(item.values())
+            elif kind is list or isinstance(item, list | tuple):
+                nested = True
+                below.extend(item)
+        if not nested:
+            return False
+        level = below
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import data_subjects, evaluation
 from gateway.arguments import amount
-from gateway.canonical import canonical
+from gateway.canonical import Written, canonical
 from gateway.commitments import commit
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
@@ -50,7 +50,7 @@ async def decide(
         for name, decision in (await engine.decide(policy_input)).items()
     }
     subjects = _subjects(plan, states, decisions)
-    recorded = commit(evaluation.record(policy_input, decisions), *subjects)
+    recorded = commit(evaluation.record(_with_written_args(policy_input, states), decisions), *subjects)
     for state in states:
         decision = decisions.get(state.step.id)
         if decision is None:
@@ -166,6 +166,14 @@ def build_input(
             "spent": {**_spent(plan, states), **before["spent"]},
         },
     }
+
+
+def _with_written_args(policy_input: Mapping[str, Any], states: Sequence[StepState]) -> dict[str, Any]:
+    """The same input for its record: args are in canonical form already, and may be large."""
+    steps = [
+        {**step, "args": Written(state.args_bytes)} for step, state in zip(policy_input["steps"], states, strict=True)
+    ]
+    return {**policy_input, "steps": steps}
 
 
 def _spent(plan: PlanState, asked: Sequence[StepState]) -> dict[str, int]:

@@ -230,7 +230,8 @@ def _step(action: Mapping[str, Any], *, literal: bool) -> Step:
     Args:
         literal: the args are values, whatever they look like: a model wrote them, and refers to nothing.
     """
-    references = () if literal else tuple(_references(action["args"], "", action["id"]))
+    refers = not literal and _may_refer(action["args"])
+    references = tuple(_references(action["args"], "", action["id"])) if refers else ()
     return Step(
         id=action["id"],
         hand=action["hand"],
@@ -241,6 +242,21 @@ def _step(action: Mapping[str, Any], *, literal: bool) -> Step:
         data_subjects=tuple(action.get("data_subjects", ())),
         references=references,
     )
+
+
+def _may_refer(value: Any) -> bool:
+    """Whether an object anywhere in ``value`` has a member ``$step``. Nearly no args do, and pointers into large ones
+    take longer to build than this look."""
+    waiting = [value]
+    for item in waiting:
+        kind = type(item)
+        if kind is dict:
+            if "$step" in item:
+                return True
+            waiting.extend(item.values())
+        elif kind is list:
+            waiting.extend(item)
+    return False
 
 
 def _references(value: Any, at: str, step_id: str) -> Iterator[Reference]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, insert, literal_column, select
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, literal_column, select
 
 from gateway.errors import Refused
 from gateway.model import ApprovalStatus, Principal
@@ -17,6 +17,16 @@ GRANTED_MAX: Final = 256
 _INSERT: Final = insert(client_calls)
 # The very text of the index, which would not be used for a bound value.
 _RELEASED: Final = steps.c.status == literal_column("'released'")
+_APPROVED: Final = (
+    select(approvals.c.plan_id, approvals.c.step_id, approvals.c.context_id)
+    .where(approvals.c.tenant == bindparam("of_tenant"), approvals.c.caller == bindparam("by_caller"))
+    .where(approvals.c.status == str(ApprovalStatus.GRANTED))
+    .where(approvals.c.hand == bindparam("on_hand"), approvals.c.action == bindparam("of_action"))
+    .where(approvals.c.requested_at >= bindparam("since"))
+    .order_by(approvals.c.requested_at.desc())
+    .limit(GRANTED_MAX)
+)
+"""Built once: every request to a model asks it."""
 
 
 class SqlClientCalls:
@@ -65,15 +75,16 @@ class SqlClientCalls:
         Raises:
             Unavailable: the database does not answer.
         """
-        query = (
-            select(approvals.c.plan_id, approvals.c.step_id, approvals.c.context_id)
-            .where(approvals.c.tenant == caller.tenant, approvals.c.caller == caller.pseudonym)
-            .where(approvals.c.status == str(ApprovalStatus.GRANTED))
-            .where(approvals.c.hand == hand, approvals.c.action == action, approvals.c.requested_at >= since)
-            .order_by(approvals.c.requested_at.desc())
-            .limit(GRANTED_MAX)
+        asked = {
+            "of_tenant": caller.tenant,
+            "by_caller": caller.pseudonym,
+            "on_hand": hand,
+            "of_action": action,
+            "since": since,
+        }
+        rows = await reading(
+            self._engine, "approved calls", lambda connection: connection.execute(_APPROVED, asked).all()
         )
-        rows = await reading(self._engine, "approved calls", lambda connection: connection.execute(query).all())
         return [StoredCall(row.plan_id, row.step_id, row.context_id) for row in rows]
 
     @staticmethod

@@ -201,14 +201,9 @@ def _body(route: Route, relay: Relay | None, call: HandCall) -> bytes | None:
     decided = call.args_bytes if BETAS not in call.args else canonical(args)
     if relay is None:
         return decided
-    body = relay.body
-    try:
-        same = canonical(parse(body)) == decided
-    except Refused:
-        same = False
-    if not same:
+    if relay.says != decided:
         raise HandError(Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, "another body than the one that was decided")
-    return body
+    return relay.body
 
 
 async def _unless_gone(work: Awaitable[Result], gone: asyncio.Event) -> Result:

@@ -8,7 +8,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.canonical import MAX_DEPTH, b64url_decode, b64url_encode, canonical, parse
+from gateway.canonical import MAX_DEPTH, Written, b64url_decode, b64url_encode, canonical, parse
 from gateway.errors import Refused
 from gateway.reasons import Reason
 
@@ -134,3 +134,24 @@ def test_other_spellings_are_refused(text: str) -> None:
 def test_python_json_and_ours_agree_on_ordinary_text() -> None:
     text = '{"b":[1,2.5,true,null,"x\\n"],"a":{"c":"\\u00e9"}}'
     assert parse(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"b": {"z": 1, "a": [True, None, "ü"]}, "a": 2},
+        {"b": {"a": 10.0, "b": 1e-9}, "a": 1.5},
+        {"b": {"\U0001f600": 1, "\uffff": 2}, "a": 1},
+        {"b": {"a": 1}, "a": 1e300},
+    ],
+)
+def test_a_part_that_is_written_already_changes_nothing(whole: dict[str, Any]) -> None:
+    part = Written(canonical(whole["b"]))
+    assert canonical({**whole, "b": part}) == canonical(whole) == rfc8785.dumps(whole)
+    assert canonical([[part]]) == canonical([[whole["b"]]])
+
+
+@given(st.dictionaries(texts, values, min_size=1, max_size=4))
+def test_any_part_may_be_written_already(whole: dict[str, Any]) -> None:
+    name = min(whole)
+    assert canonical({**whole, name: Written(canonical(whole[name]))}) == rfc8785.dumps(whole)

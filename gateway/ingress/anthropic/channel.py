@@ -16,13 +16,14 @@ class Channel:
     """``calls.Relay`` of one request, and the reading end of it.
 
     Attributes:
-        headers, body: see ``calls.Relay``.
+        headers, body, says: see ``calls.Relay``.
         status, answered: of the answer, once :attr:`begun` is set.
     """
 
-    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, headers: Mapping[str, str], body: bytes, says: bytes) -> None:
         self.headers = headers
         self.body = body
+        self.says = says
         self.gone = asyncio.Event()
         self.begun = asyncio.Event()
         self.status = 0

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.canonical import Written, canonical, parse
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import signed_plan
 from gateway.errors import Absent
@@ -112,16 +113,19 @@ class MessagesIngress:
         manifest = self.manifest(caller)
         passes = gateway.settings.anthropic.pass_credentials and not manifest.secrets
         own = asked.own_credential if passes else {}
-        channel = Channel({**request.headers, **own}, request.raw)
+        # What goes out is the body, so that what it says is read from it, also where it was written anew here.
+        says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
+        channel = Channel({**request.headers, **own}, request.raw, says)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
         approved = await self._known.collect(caller, context.named, call)
         if approved is not None:
             step = asyncio.create_task(self._as_it_stands(approved, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
+        written = {**call, "args": Written(says)} if says and args is request.body else call
         claims = {} if request.purpose is None else {"purpose": request.purpose}
         plan = signed_plan(
-            ISSUER, gateway.keyset, gateway.settings, caller, context.id, [call], now=time.time(), claims=claims
+            ISSUER, gateway.keyset, gateway.settings, caller, context.id, [written], now=time.time(), claims=claims
         )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
