@@ -96,8 +96,13 @@ async def test_what_is_no_answer_uses_nothing(tmp_path: Path, anthropic_api: Sta
 
 async def test_an_answer_that_breaks_off_uses_what_was_said_until_then(tmp_path: Path, anthropic_api: StandIn) -> None:
     async with limited(tmp_path, anthropic_api, {"context": {"most": 500}}) as ready:
-        ready.api.script(stream(*streamed(using(500, 5))[:4], Cut.BREAK))
-        await ready.post(asking(stream=True), **HERE)
+        begun = asyncio.Event()
+        ready.api.script(stream(*streamed(using(500, 5))[:4], begun, Cut.BREAK))
+        headers = {"x-api-key": ready.keys["bot"], "x-handrail-context": "journey"}
+        url = f"{ready.base_url}/v1/messages"
+        async with ready.http.stream("POST", url, json=asking(stream=True), headers=headers) as got:
+            async for _ in got.aiter_raw():
+                begun.set()
         [(read, _)] = await facts(ready)
         assert read == 500
         await denied(ready, "tokens.context", **HERE)
@@ -116,7 +121,9 @@ async def test_a_restart_forgets_no_tokens(tmp_path: Path, anthropic_api: StandI
 
 
 async def test_a_fresh_context_sheds_no_tokens_of_the_principal(tmp_path: Path, anthropic_api: StandIn) -> None:
-    async with limited(tmp_path, anthropic_api, {"context": {"most": 100}, "principal": {"day": {"most": 150}}}) as ready:
+    async with limited(
+        tmp_path, anthropic_api, {"context": {"most": 100}, "principal": {"day": {"most": 150}}}
+    ) as ready:
         await answered(ready, using(90, 10), x_handrail_context="one")
         await denied(ready, "tokens.context", x_handrail_context="one")
         await answered(ready, using(90, 10), x_handrail_context="two")
