@@ -15,6 +15,7 @@ import structlog
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.mcp.tools import OfferedTool, Tools
+from gateway.manifest import MESSAGES
 from gateway.model import PlanStatus, Principal, RunTurn, StepStatus, TurnKind
 from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import Reason
@@ -34,8 +35,6 @@ STEP_PREFIX: Final = "t"
 """Of the id of a step: the number of the call in the model's answer follows."""
 _LATER_STATUSES: Final = frozenset({429, 503, 529})
 _AWAY: Final = frozenset({Reason.HAND_UNAVAILABLE, Reason.HAND_CIRCUIT_OPEN, Reason.HAND_BUSY, Reason.HAND_TIMEOUT})
-_UNOFFERED: Final = frozenset({"anthropic", "client"})
-"""Adapters whose actions are no tools of a run: models, and what a client runs itself."""
 
 _log = structlog.get_logger("handrail.runs")
 
@@ -245,7 +244,7 @@ class Drive:
         brain = self.parts.settings.brains[name]
         most = min(brain.max_tokens, left)
         body = conversation.question(brain.model, most, self.asked, self._offered(person), messages)
-        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": brains.MESSAGES, "args": body}
+        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
         if self.asked.purpose is not None:
             more["purpose"] = self.asked.purpose
         asked = RunTurn(turn.run_id, turn.number, turn.kind, name, turn.attempt, turn.steps, turn.tokens)
@@ -281,7 +280,8 @@ class Drive:
         return self.tools.offered(
             manifest
             for manifest in listed
-            if manifest.adapter not in _UNOFFERED
+            if not manifest.model
+            and not manifest.client
             and manifest.hand not in models
             and (wanted is None or manifest.hand in wanted)
         )

@@ -2,26 +2,24 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from gateway.canonical import canonical
+from gateway.connector import signed_plan
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import RUNS, Principal, RunTurn, StepStatus, TurnKind, UnverifiedPlan
+from gateway.model import RUNS, Principal, RunTurn, StepStatus, TurnKind
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
-from gateway.ports import Append, Purpose, Typ
+from gateway.ports import Append
 from gateway.ports.runs import Run, RunStatus, RunStore, Turn
 from gateway.reasons import Conflict, Reason
 from gateway.settings import Settings
 from gateway.state import PlanState
 
-LIFETIME_SECONDS: Final = 60
 PAUSE_SECONDS: Final = 0.5
 """Before what could not be done now is tried again; it doubles up to"""
 PAUSE_MAX_SECONDS: Final = 15.0
@@ -82,25 +80,15 @@ class Parts:
         pause = PAUSE_SECONDS
         while True:
             now = self.clock()
-            issued_at = int(now)
             claims = {
-                "v": 1,
-                "iss": RUNS,
-                "sub": person.id,
-                "aud": self.pipeline.log.origin,
-                "tenant": run.tenant,
-                "context_id": run.run_id,
-                "jti": secrets.token_hex(16),
-                "iat": issued_at,
-                "exp": issued_at + min(LIFETIME_SECONDS, self.settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
                 "run": {name: getattr(turn, name) for name in RunTurn.__slots__} | {"kind": str(turn.kind)},
-                "actions": list(actions),
                 **more,
             }
             try:
-                signed = self.pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(claims))
-                await self.pipeline.submit(UnverifiedPlan(signed.encode("ascii"), person, now))
+                plan = signed_plan(
+                    RUNS, self.pipeline.signer, self.settings, person, run.run_id, actions, now=now, claims=claims
+                )
+                await self.pipeline.submit(plan)
             except Unavailable as error:
                 _log.info("turn put off", run_id=run.run_id, code=str(error.reason), detail=error.detail)
                 await asyncio.sleep(pause)

@@ -40,7 +40,7 @@ async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World) -> No
     assert allowed["result"] == "allow"
     assert ran["type"] == "user.tool_result"
     assert not ran["is_error"]
-    assert "from the jail" in ran["content"][1]["text"]
+    assert "from the jail" in ran["content"][0]["text"]
     assert ("ack", work["id"]) in world.service.work_calls
     session.waits_for.clear()
     world.service.idle(session)

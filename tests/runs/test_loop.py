@@ -134,7 +134,21 @@ async def test_a_reference_that_a_model_writes_reaches_no_other_result(here: Wor
         (failure(401, "invalid x-api-key"), "hand.failed", "status 401"),
         (Answer([b""], 307, {"location": "https://elsewhere.example/v1/messages"}), "hand.failed", "status 307"),
     ],
-    ids=str,
+    ids=[
+        "max_tokens",
+        "max_tokens in a call",
+        "refusal",
+        "context window",
+        "a stop without a call",
+        "one id twice",
+        "10,000 calls",
+        "HTML",
+        "no message",
+        "6 MB",
+        "400",
+        "401",
+        "redirect",
+    ],
 )
 async def test_a_run_that_cannot_go_on_says_why(here: World, answer: Any, code: str, problem: str | None) -> None:
     here.api.script(answer)

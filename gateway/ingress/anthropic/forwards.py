@@ -53,7 +53,7 @@ class Forwards:
         if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
             raise Refused(Reason.HAND_PROTOCOL, "a list of batches that is none")
         names = [str(one.get("id")) for one in batches]
-        own = await self._ingress.released.find(asked.caller, names)
+        own = await self._ingress.known.find(asked.caller, names)
         kept = [one for one in batches if str(one.get("id")) in own]
         shown = [_to_be_fetched_here(one, asked.base_url) for one in kept]
         if body and shown == batches:
@@ -82,7 +82,7 @@ class Forwards:
             made = view["steps"][0]["result"]["structured"]
             if not isinstance(made.get("id"), str) or not 0 < len(made["id"]) <= _ID_MAX:
                 raise Refused(Reason.HAND_PROTOCOL, "a batch without an id")
-            await self._ingress.released.name(asked.caller, made["id"], view["plan_id"], "ask")
+            await self._ingress.known.name(asked.caller, made["id"], view["plan_id"], "ask")
             answered = answered or orjson.dumps(made)
         return Answer(status, exchange.head, once(answered))
 
@@ -92,7 +92,7 @@ class Forwards:
         Raises:
             Absent: it is not the caller's, or there is none.
         """
-        own = (await self._ingress.released.find(asked.caller, [batch_id])).get(batch_id)
+        own = (await self._ingress.known.find(asked.caller, [batch_id])).get(batch_id)
         if own is None:
             raise Absent("batch")
         request = bare(asked.headers, asked.betas, {"id": batch_id}, beta=asked.beta)
