@@ -166,7 +166,7 @@ async def test_a_stop_sees_a_tool_through_and_takes_no_further_turn(tmp_path: Pa
 
         def seen_through() -> bool:
             with database.connect() as connection:
-                return connection.execute(ended).scalar_one() == 1
+                return int(connection.execute(ended).scalar_one()) == 1
 
         await until(seen_through)
         database.dispose()

@@ -211,7 +211,7 @@ async def test_tokens_of_runs_count_against_the_principals_limit(tmp_path: Path,
             assert (view["status"], view["error"]["code"]) == ("failed", "policy.denied")
         assert len(api.asked) == 1
         denied = here.recorded("POLDNY")
-        assert [one["reasons"] for one in denied] == [["tokens.principal"]] * 2
+        assert [one["reasons"] for one in denied] == [["tokens.principal", "policy.denied"]] * 2
         assert len(here.desk.calls) == 1
 
 
