@@ -1,10 +1,11 @@
 # METADATA
 # title: Tokens
 # description: |
-#   How many tokens of models, read and written, one context may use over all its plans, and one principal in a minute,
-#   an hour and a day over all its contexts. A question to a model is denied once "most" of data.json were used, and held
-#   for a person once "ask_over" were. What was used before is in context.spent; where it cannot be read, what has a
-#   limit is denied. An answer counts when it is on record, so the last one may go beyond the limit.
+#   How many tokens of models, read and written, one context may use over all its plans, and one principal in a
+#   minute, an hour and a day over all its contexts. A question to a model is denied once "most" of data.json were
+#   used, and held for a person once "ask_over" were. What was used before is in context.spent; where it cannot be
+#   read, what has a limit is denied. An answer counts when it is on record, so the last one may go beyond the
+#   limit.
 # custom:
 #   severity: medium
 #   controls: ["soc2:A1.1", "ai_act:15", "gdpr:5(1)(c)"]
@@ -47,6 +48,7 @@ questions contains step.id if {
 
 # METADATA
 # title: What is said where nothing is left of a limit, what was used before, and the limit
+# scope: document
 limited contains ["tokens.context", used, limit] if {
 	limit := data.handrail.tokens.context
 	used := object.get(input, ["context", "spent", "context", "tokens"], null)
