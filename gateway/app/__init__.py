@@ -226,8 +226,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     approvals = Approvals(pipeline, locks)
     hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
-    driven = Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock))
-    drain = _introduce(freezing, pipeline, claims, driven)
+    drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
     privacy = _privacy(settings, log, reader, epochs, eraser, engine, directory, connections, clock)
     return Gateway(
@@ -260,7 +259,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         client_calls=hooks.calls,
         known_calls=KnownCalls(pipeline, hooks.collecting, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
-        runs=driven,
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=Deliveries(
             webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
@@ -304,13 +303,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
 
 
-def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims, runs: Runs) -> Drain:
+def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> Drain:
     """Have parts know each other that cannot be built in one order; returns what tells them of a stop."""
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     pipeline.offered = claims.ring
     drain = Drain()
     drain.on_begin(claims.leave)
-    drain.on_begin(runs.leave)
     drain.on_begin(pipeline.patience.hurry)
     return drain
 

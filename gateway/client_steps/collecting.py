@@ -51,7 +51,8 @@ class Collecting:
             state = await self._step(caller, plan_id, step_id)
             if state is None or state.args_bytes != args_bytes:
                 continue
-            if state.status is StepStatus.HELD or (state.status is StepStatus.RELEASED and state.approved):
+            passes = state.status is StepStatus.RELEASED and state.approved and state.reported is None
+            if state.status is StepStatus.HELD or passes:
                 return StoredCall(plan_id, step_id, context_id)
         return None
 

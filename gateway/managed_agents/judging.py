@@ -24,6 +24,7 @@ from gateway.managed_agents.events import ToolUse
 from gateway.managed_agents.following import Following, Parts
 from gateway.managed_agents.mapping import Way
 from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
+from gateway.permissions import Permission, require
 from gateway.ports.managed_agents import State, UseState
 from gateway.reasons import TEXTS, Reason
 from gateway.state import PlanState
@@ -177,8 +178,14 @@ class Judge:
         return True
 
     async def _principal(self, following: Following) -> Principal:
-        """Whose the calls are, as they stand now. Raises ``request.not_found`` for who was revoked."""
-        return await self.parts.pipeline.directory.principal(following.record.tenant, following.principal_id)
+        """Whose the calls are, as they stand now.
+
+        Raises:
+            Refused: ``request.not_found`` for who was revoked, ``auth.forbidden`` for who may not submit plans.
+        """
+        person = await self.parts.pipeline.directory.principal(following.record.tenant, following.principal_id)
+        require(person, Permission.PLANS_SUBMIT)
+        return person
 
     # --- from a plan to answers --------------------------------------------------------------------------------------
 

@@ -301,7 +301,7 @@ class Runs:
             if not known and self._of.total() < parts.settings.runs.max_concurrent:
                 await self._take(driver, now)
         for plan_id in await parts.store.left_waiting():
-            await parts.withdraw(plan_id, Reason.RUN_CANCELLED)
+            await parts.try_to_withdraw(plan_id, Reason.RUN_CANCELLED)
 
     async def _take(self, driver: Driver, now: float) -> None:
         """Become the driver of a run. One that cannot be read keeps none of the others from going on."""

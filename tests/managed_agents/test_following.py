@@ -159,3 +159,21 @@ async def test_sessions_of_configured_agents_are_found(world: World) -> None:
     use = world.service.use(session, name="crm__read")
     world.service.idle(session)
     await world.answers(session, use)
+
+
+async def test_a_gateway_that_drains_takes_no_further_tool_use(world: World) -> None:
+    """What it has judged is answered; what comes later waits for whoever follows next, and nothing of it is cut off."""
+    session = world.session()
+    await world.follow(session)
+    first = world.service.use(session, name="crm__read", input={"id": 1})
+    world.service.idle(session)
+    await world.answers(session, first)
+    world.gateway.drain.begin()
+    later = world.service.use(session, name="crm__read", input={"id": 2})
+    world.service.idle(session)
+    [connector] = world.gateway.managed_agents.connectors.values()
+    [(follower, _)] = connector._followers.values()
+    await until(lambda: later in follower.following.conversation.uses)
+    await follower._act()
+    assert later not in follower.following.uses
+    assert world.calls == [("/read", {"id": 1})]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.entries import EntryDraft, EntryType
 from gateway.reasons import Reason
 from tests.anthropic_api.answers import Answer, Cut, failure
 from tests.anthropic_api.blocks import message, text, thinking, tool_use
@@ -55,6 +56,18 @@ async def test_names_that_were_not_offered_run_nothing(here: World) -> None:
     assert [turn["kind"] for turn in view["turns"]] == ["model", "model"]
     offered = {tool["name"] for tool in sent(here.api)["tools"]}
     assert offered == {"desk__look", "desk__slow", "desk__keep", "desk__send"}
+
+
+async def test_a_guess_beside_a_good_call_is_on_record_too(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[EntryDraft] = []
+    monkeypatch.setattr(type(here.gateway.log), "aggregate", lambda _, draft, __: counted.append(draft))
+    here.api.script(message(tool_use("desk__look", {"text": "x"}, "a"), tool_use("vault__open", {}, "b")))
+    here.api.script(message("Well."))
+    assert (await here.run())["status"] == "done"
+    assert [path for path, _ in here.desk.calls] == ["/look"]
+    assert [(one.type, one.reasons) for one in counted] == [
+        (EntryType.SCHEMA_REJECTED, (str(Reason.SCHEMA_UNKNOWN_ACTION),))
+    ]
 
 
 async def test_a_run_offers_the_hands_that_it_is_about_and_no_others(here: World) -> None:
@@ -194,6 +207,7 @@ async def test_budgets_end_a_run_before_more_is_used(here: World) -> None:
     here.api.script(message(look[0], input_tokens=90, output_tokens=10))
     view = await here.run(budget={"tokens": 100})
     assert (view["error"]["code"], view["error"]["problem"]) == ("run.budget", "tokens")
+    assert here.desk.calls == []
     assert view["tokens"] == 100
     assert sent(here.api)["max_tokens"] == 100
     over = await here.json("POST", "/v1/runs", {"prompt": "p", "budget": {"steps": 101}}, expect=400)

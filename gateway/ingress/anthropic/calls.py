@@ -5,9 +5,10 @@ report of exactly that step, whichever gateway hears it, and after any restart.
 """
 
 import contextlib
+import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,7 @@ from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
 from gateway.model import CONNECTOR_PREFIX, Effect, Principal, StepStatus, UnverifiedPlan
+from gateway.personal_data import Scanner
 from gateway.plans.followers import Event
 from gateway.plans.patience import Patience
 from gateway.ports import Hands, Signer
@@ -36,8 +38,8 @@ _ILL_FORMED: Final = "schema."
 """How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOBODY: Final = "client"
-"""The hand that an unknown tool is looked for on where a caller has none that its client runs: there is none of it, so
-that the call is denied, on record."""
+"""The hand that an unknown tool, or one that two hands have, is looked for on: there is none of it, so that the call is
+denied, on record. Where there is a hand of that name, it has a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Context:
 
 class Takes(Protocol):
     """What the ingress asks of the pipeline."""
+
+    scanner: Scanner
 
     @property
     def patience(self) -> Patience:
@@ -181,7 +185,9 @@ class Calls:
     def _fallback(self, caller: Principal) -> str:
         """The hand that a tool which no hand has is denied on."""
         hands = [manifest.hand for manifest in self._hands.listed(caller) if manifest.client]
-        return hands[0] if len(hands) == 1 else _NOBODY
+        if len(hands) == 1:
+            return hands[0]
+        return next(name for name in _nobodies() if self._hands.manifest(caller.tenant, name) is None)
 
 
 async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, seconds: float) -> dict[str, Any]:
@@ -199,6 +205,11 @@ async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, secon
                         if not _busy(view):
                             break
     return await pipeline.view(plan_id, caller)
+
+
+def _nobodies() -> Iterator[str]:
+    yield _NOBODY
+    yield from (f"{_NOBODY}-{number}" for number in itertools.count(1))
 
 
 def _held(view: Mapping[str, Any]) -> bool:

@@ -26,6 +26,7 @@ from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
 from gateway.manifest import MESSAGES, MODEL, Manifest
 from gateway.model import Principal
+from gateway.ports import StoredCall
 
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class MessagesIngress:
         request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
         if not settings.redact_secrets and not settings.redact_personal:
             return request
-        scanner = self._gateway.settings.results.scanner()
+        scanner = self._gateway.pipeline.scanner
         return await asyncio.to_thread(
             redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
         )
@@ -109,12 +110,13 @@ class MessagesIngress:
         """
         gateway, caller = self._gateway, asked.caller
         manifest = self.manifest(caller)
-        own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
+        passes = gateway.settings.anthropic.pass_credentials and not manifest.secrets
+        own = asked.own_credential if passes else {}
         channel = Channel({**request.headers, **own}, request.raw)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
         approved = await self._known.collect(caller, context.named, call)
         if approved is not None:
-            step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
+            step = asyncio.create_task(self._as_it_stands(approved, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
         claims = {} if request.purpose is None else {"purpose": request.purpose}
@@ -127,6 +129,11 @@ class MessagesIngress:
         self._under_way.add(step)
         step.add_done_callback(self._ended)
         return Exchange(gateway, self._calls, caller, context, request, channel, step)
+
+    async def _as_it_stands(self, approved: StoredCall, caller: Principal) -> dict[str, Any]:
+        """The plan's view, of this step alone: whoever signs plans may have asked for more in the same one."""
+        view = await self._gateway.pipeline.view(approved.plan_id, caller)
+        return {**view, "steps": [step for step in view["steps"] if step["id"] == approved.step_id]}
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
