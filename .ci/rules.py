@@ -53,6 +53,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "special_categories": "on for labels `special:` and for what leaves the organisation",
     "sql": "on for hands labelled `sql`",
     "statements": "on for hands of the adapter `sql`; no tables listed",
+    "tokens": "silent: no limits",
     "transfers": "silent until `policy.data_region` is set",
     "windows": "silent: no windows and freezes",
 }

@@ -211,7 +211,7 @@ class Gateway:
 
     async def finish(self) -> None:
         """Once nothing new is taken: returns when nothing that was taken is under way here any more."""
-        await self.runs.close()  # their next turns are taken elsewhere, or after the next start
+        await self.runs.close()  # told when the drain began: their next turns are taken elsewhere, or after a start
         await self.pipeline.finish()
 
     def verifier_keys(self) -> list[str]:

@@ -309,7 +309,7 @@ def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> Drain:
     pipeline.offered = claims.ring
     drain = Drain()
     drain.on_begin(claims.leave)
-    drain.on_begin(pipeline.hurry)
+    drain.on_begin(pipeline.patience.hurry)
     return drain
 
 

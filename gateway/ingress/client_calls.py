@@ -127,7 +127,7 @@ class ClientCalls:
         left = deadline - time.monotonic()
         if step["status"] in _OPEN and left > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with self.pipeline.patience.within(left):
                     async for _, kind, shown in self.pipeline.events(plan_id, caller):
                         if kind == "step" and shown["id"] == step_id and shown["status"] not in _OPEN:
                             break

@@ -27,6 +27,7 @@ from gateway.permissions import Permission, permits
 from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
+from gateway.plans.patience import Patience
 from gateway.plans.revive import revive
 from gateway.ports import (
     Append,
@@ -121,9 +122,8 @@ class Plans(ABC):
     """Plans that an answer, or another gateway, took further meanwhile; to be taken up from their record."""
     withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
-    _patience: set[asyncio.Timeout] = field(default_factory=set)
-    """Of those who wait for what other processes do."""
-    _hurried: bool = False
+    patience: Patience = field(default_factory=Patience)
+    """Of those who wait for people, and for what other processes do."""
     recorder: record.Recorder = field(init=False)
     caps: Caps = field(init=False)
 
@@ -166,9 +166,9 @@ class Plans(ABC):
         self.metrics.plans.labels("accepted").inc()
         if wait_seconds > 0 and not live.settled.is_set():
             with contextlib.suppress(TimeoutError, Unavailable):  # it is on record, whatever cannot be looked up now
-                async with asyncio.timeout(wait_seconds) as patience:
+                async with asyncio.timeout(wait_seconds):
                     await live.settled.wait()
-                    plan = await self._until_rest(plan, patience)
+                    plan = await self._until_rest(plan)
         view = plan.view()
         if plan.status is not PlanStatus.DONE or any(state.receipt is None for state in plan):
             view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
@@ -212,27 +212,18 @@ class Plans(ABC):
                     return
                 now = following
 
-    async def _until_rest(self, plan: PlanState, patience: asyncio.Timeout) -> PlanState:
+    async def _until_rest(self, plan: PlanState) -> PlanState:
         """The plan, once nothing of it is with a remote hand any more: done, or waiting for people."""
-        if plan.status is not PlanStatus.RUNNING or self._hurried:
+        if plan.status is not PlanStatus.RUNNING:
             return plan
         plan_id = plan.plan.plan_id
-        self._patience.add(patience)
-        try:
-            with self.followers.follow(plan_id) as queue:
-                while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
-                    if await self._following(queue, plan_id, newest_id(plan)) is None:
-                        break
-        finally:
-            self._patience.discard(patience)
+        with contextlib.suppress(TimeoutError):
+            async with self.patience.within():
+                with self.followers.follow(plan_id) as queue:
+                    while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
+                        if await self._following(queue, plan_id, newest_id(plan)) is None:
+                            break
         return plan
-
-    def hurry(self) -> None:
-        """Have nobody wait any more for what other processes do: this one is about to stop. They get the plan as it
-        stands."""
-        self._hurried = True
-        for patience in self._patience:
-            patience.reschedule(asyncio.get_running_loop().time())
 
     async def _following(self, queue: asyncio.Queue[Event | None], plan_id: str, seen: int) -> list[Event] | None:
         """What comes next of a plan, after the event ``seen``; ``None`` where the follower was cut off. What another

@@ -6,6 +6,9 @@ time see each other. What is denied is released at once. What was let go or is h
 it ends without having been dispatched (refused, expired, skipped, cancelled), because then nothing happened. Whatever
 was dispatched stays spent, also where it failed: a limit on attempts is a limit too, and a hand that answered with an
 error may have acted.
+
+Tokens are counted when the outcome of a question to a model is on record, because nobody knows them before: they are
+not reserved, and not taken back.
 """
 
 from collections import deque
@@ -40,28 +43,32 @@ LONGEST_SECONDS: Final = max(length for length, _ in WINDOWS.values())
 
 @dataclass(slots=True)
 class Sums:
-    """Steps, those among them that may change something, and the sum of their arguments with the role ``amount``."""
+    """Steps, those among them that may change something, the sum of their arguments with the role ``amount``, and the
+    tokens, read and written, of models' answers."""
 
     steps: int = 0
     changes: int = 0
     amount: float = 0.0
+    tokens: int = 0
 
     def add(self, other: "Sums", sign: int = 1) -> None:
         """Add ``other``, or take it away."""
         self.steps += sign * other.steps
         self.changes += sign * other.changes
+        self.tokens += sign * other.tokens
         # Adding and taking away floats leaves dust behind; where no step is left, none of their amount is.
         self.amount = self.amount + sign * other.amount if self.steps else 0.0
 
     def document(self) -> dict[str, Any]:
-        """As the policy input has it. The amount has six digits after the point, and ends at 2^53 - 1: beyond it a
-        number is not the same in every reader.
+        """As the policy input has it. The amount has six digits after the point; it and the tokens end at 2^53 - 1:
+        beyond it a number is not the same in every reader.
         """
         amount = min(round(max(self.amount, 0.0), 6), float(MAX_SAFE_INTEGER))
         return {
             "steps": self.steps,
             "changes": self.changes,
             "amount": int(amount) if amount.is_integer() else amount,
+            "tokens": min(self.tokens, MAX_SAFE_INTEGER),
         }
 
 
@@ -183,6 +190,10 @@ class ContextAccount:
         """The step was dispatched: what it spends is spent."""
         self.reserved.pop(key, None)
 
+    def use(self, tokens: int) -> None:
+        """A model answered."""
+        self.spent.add(Sums(tokens=tokens))
+
     def note(self, key: StepKey, past: PastStep, *, final: bool) -> None:
         """Take a judged step into the history; one that is judged anew takes its earlier place's part."""
         before = self.under_way.pop(key, None)
@@ -255,6 +266,11 @@ class PrincipalAccount:
     def settle(self, key: StepKey) -> None:
         """The step was dispatched: what it spends is spent."""
         self._reserved.pop(key, None)
+
+    def use(self, tokens: int, at: float) -> None:
+        """A model answered."""
+        for window in self._windows.values():
+            window.add(at, Sums(tokens=tokens))
 
     def spent(self, now: float) -> dict[str, Any]:
         """``context.spent.principal``."""

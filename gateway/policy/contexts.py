@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.manifest import SideEffects, Trust
+from gateway.messages_api import usage
 from gateway.model import Effect, StepStatus
 from gateway.policy.accounts import ContextAccount, PastStep, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.policy.kept import Kept, Key
@@ -216,10 +217,13 @@ class Contexts:
         key = (plan.plan.plan_id, state.step.id)
         shown = document if state.status in {StepStatus.SUCCEEDED, StepStatus.FAILED} else None
         untrusted = shown is not None and trust(state.manifest, state.step.action) is not Trust.TRUSTED
+        tokens = usage.total(state.used())
 
         def tell_principal(principal: PrincipalAccount) -> None:
             if not state.dispatched:
                 principal.release(key)
+            if tokens:
+                principal.use(tokens, now)
             if untrusted:
                 principal.read(state.names, plan.plan.context_id, now)
 
@@ -227,6 +231,8 @@ class Contexts:
             _written(context, plan, index)
             if not state.dispatched:
                 context.release(key)
+            if tokens:
+                context.use(tokens)
             context.move(key, str(state.status), final=True)
             if shown is not None:
                 self._bytes += context.memory.result(shown, *key, state.manifest, state.names)

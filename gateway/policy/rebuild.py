@@ -5,6 +5,7 @@ from typing import Final
 
 from gateway.entries import EntryType
 from gateway.manifest import SideEffects, Trust
+from gateway.messages_api import usage
 from gateway.model import StepStatus
 from gateway.policy.accounts import ContextAccount, PastStep, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.ports import LoggedStep
@@ -79,6 +80,8 @@ def tell_principal(
             counted.discard(key)
         elif step.type in LET_GO:
             account.settle(key)
+        if tokens := usage.total(step.facts):
+            account.use(tokens, step.at)
         if step.type in READ and trust_of(step) is not Trust.TRUSTED:
             account.read((step.hand, step.action), step.context_id, step.at)
     return counted
@@ -103,6 +106,8 @@ def tell_context(
             counted.add(key)
         elif step.type in LET_GO:
             account.settle(key)
+        if tokens := usage.total(step.facts):
+            account.use(tokens)
         if step.type in READ and trust_of(step) is not Trust.TRUSTED:
             account.read((step.hand, step.action), str(Trust.UNTRUSTED))
         _remember(account, key, step)

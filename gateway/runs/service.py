@@ -62,6 +62,7 @@ class Runs:
     _stuck: set[str] = field(default_factory=set)
     """Runs that stopped short here; another process may have more luck."""
     _upkeep: asyncio.Task[None] | None = None
+    _leaving: asyncio.Future[None] | None = None
     _held_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -108,8 +109,12 @@ class Runs:
 
             [index] = await parts.pipeline.log.append(Append([entry], finalise=finalise))
             run = replace(run, log_index=index)
-            self._drive(Driver(run.run_id, 1, parts.gateway, until), run, asked)
-            begun = True
+            driver = Driver(run.run_id, 1, parts.gateway, until)
+            if self._leaving is None:
+                self._drive(driver, run, asked)
+                begun = True
+            else:
+                await self._hand_over([driver])
         finally:
             if not begun:
                 self._less(owner)
@@ -242,25 +247,35 @@ class Runs:
         self._upkeep = asyncio.create_task(self._look_again_and_again())
 
     def leave(self) -> None:
-        """Take no further turn: the gateway is about to stop. A plan that is under way is seen through like any."""
-        for _, task in self._driving.values():
-            task.cancel()
-        if self._upkeep is not None:
-            self._upkeep.cancel()
+        """Have driving stop: this process is about to. Runs go on at another gateway at once, or here at the next
+        start; what they have under way here is seen through."""
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._leave())
 
     async def close(self) -> None:
-        """Stop driving. Runs go on at another gateway at once, or here at the next start."""
+        """Returns when none is driven here any more; see :meth:`leave`."""
+        self.leave()
+        if self._leaving is not None:
+            await self._leaving
+
+    async def _leave(self) -> None:
         tasks = [task for _, task in self._driving.values()]
         if self._upkeep is not None:
             tasks.append(self._upkeep)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        given = [self.parts.store.hold(driver, 0.0) for driver, _ in self._driving.values()]
+        drivers = [driver for driver, _ in self._driving.values()]
         self._driving.clear()
-        if given:
+        await self._hand_over(drivers)
+
+    async def _hand_over(self, drivers: Sequence[Driver]) -> None:
+        """Say that nobody drives these runs."""
+        if drivers:
             try:
-                await self.parts.pipeline.log.append(Append((), given))
+                await self.parts.pipeline.log.append(
+                    Append((), [self.parts.store.hold(driver, 0.0) for driver in drivers])
+                )
             except HandrailError as error:
                 _log.info("runs not handed over", code=str(error.reason))
 

@@ -77,11 +77,14 @@ class AnthropicAdapter:
         return self._manifest
 
     def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the request asks for; see ``request.facts``. Of a batch, ``{requests}`` with those of each. Raises
-        ``schema.analysis``."""
+        """What the request asks for: ``kind``, one of ``message``, ``count`` and ``batch``, beside ``request.facts``;
+        of a batch, ``{kind, requests}`` with the facts of each. Raises ``schema.analysis``."""
         if action == BATCH:
-            return {"requests": [request.facts(request.params(one), self._allowed) for one in args["requests"]]}
-        return request.facts(args, self._allowed) if action in ASKING else {}
+            asked = [request.facts(request.params(one), self._allowed) for one in args["requests"]]
+            return {"kind": "batch", "requests": asked}
+        if action not in ASKING:
+            return {}
+        return {"kind": "message" if action == MESSAGES else "count", **request.facts(args, self._allowed)}
 
     async def run(self, call: HandCall) -> HandResult:
         """Ask once, and give the Message as the structured result, all at once: ``stream`` of the args concerns whoever

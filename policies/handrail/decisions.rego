@@ -58,6 +58,16 @@ decisions contains decision if {
 }
 
 decisions contains decision if {
+	not data.handrail.tokens.context == {}
+	some decision in data.handrail.tokens.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.tokens.principal == {}
+	some decision in data.handrail.tokens.decisions
+}
+
+decisions contains decision if {
 	not data.handrail.separation.conflicts == []
 	some decision in data.handrail.separation.decisions
 }

@@ -60,6 +60,20 @@ test_rules_that_need_data_are_asked_once_they_have_some if {
 	limited("git_commit") == {"budgets.steps", "rates.day", "separation.roles", "windows.closed", "windows.frozen"}
 }
 
+test_limits_of_tokens_are_asked_once_there_are_some if {
+	every limits in [{"context": {"most": 1}, "principal": {}}, {"context": {}, "principal": {"day": {"most": 1}}}] {
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{"id": "s", "hand": "m", "action": "ask", "args": {}, "analysis": {"kind": "message"}}],
+			"hands": {"m": {"actions": {"ask": {"side_effects": "none", "args": {}}}}},
+			"context": {"spent": {"context": {"tokens": 1}, "principal": {"day": {"tokens": 1}}}},
+		}
+			with data.handrail.tokens.context as limits.context
+			with data.handrail.tokens.principal as limits.principal
+		decision.effect == "deny"
+	}
+}
+
 test_a_recipient_that_nobody_supplied_is_held if {
 	found := {reason.code |
 		some decision in handrail.decisions with input as {

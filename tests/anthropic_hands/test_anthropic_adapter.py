@@ -278,6 +278,7 @@ def test_what_is_listed_is_shown_to_policies() -> None:
         },
     )
     assert found == {
+        "kind": "message",
         "model": "claude-test",
         "max_tokens": 100,
         "tools": ["a", "b", "bash"],

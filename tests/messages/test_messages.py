@@ -259,6 +259,25 @@ async def test_a_stream_waits_for_a_person_with_pings_and_goes_on(tmp_path: Path
         again.cancel()
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_gateway_that_is_about_to_stop_waits_for_no_person(
+    tmp_path: Path, anthropic_api: StandIn, *, streaming: bool
+) -> None:
+    """Neither about a call nor, once it drains, about a request that begins to wait then: each turn ends whole."""
+    held = {"anthropic": {"ask_hold_seconds": 600}}
+    async with world(tmp_path, anthropic_api, settings=held) as ready:
+        ready.api.script(message(tool_use("Bash", {"command": "ls"}, "toolu_1")))
+        asked = asyncio.create_task(ready.post(asking(stream=streaming)))
+        await until(lambda: _asked(ready, 1))
+        ready.gateway.drain.begin()
+        answer = await asked
+        assert answer.status_code == 200
+        assert b"Handrail held the call of Bash." in answer.content
+        assert b"/approvals/" in answer.content
+        assert b'"end_turn"' in answer.content
+        assert not streaming or events(answer.content)[-1]["type"] == "message_stop"
+
+
 async def _asked(ready: World, number: int) -> bool:
     """Whether people were asked so often."""
     return len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == number

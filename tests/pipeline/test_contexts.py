@@ -24,7 +24,7 @@ from gateway.store.past import SqlPast
 from tests.pipeline.house import AGENT, APPROVER, MANIFEST, OTHER, House, close_house, crash, locked, open_house, step
 from tests.pipeline.spending import as_after_a_restart, in_context, of_principal, pay, seen
 
-NOTHING = {"steps": 0, "changes": 0, "amount": 0}
+NOTHING = {"steps": 0, "changes": 0, "amount": 0, "tokens": 0}
 
 
 @pytest.fixture

@@ -32,6 +32,22 @@ def test_what_is_older_than_the_window_counts_no_more() -> None:
     assert window.total(1061.0) == Sums()
 
 
+def test_tokens_outlast_the_steps_that_were_taken_back() -> None:
+    context, person = ContextAccount("c", JOURNEY), PrincipalAccount(PERSON)
+    for step in ("a", "b"):
+        context.reserve(("p", step), ONE)
+        person.reserve(("p", step), Reservation(ONE, 1000.0))
+    context.use(70)
+    person.use(70, 1000.0)
+    for step in ("a", "b"):
+        context.release(("p", step))
+        person.release(("p", step))
+    left = {"steps": 0, "changes": 0, "amount": 0, "tokens": 70}
+    assert context.spent.document() == left
+    assert person.spent(1030.0) == {"minute": left, "hour": left, "day": left}
+    assert [window["tokens"] for window in person.spent(1100.0).values()] == [0, 70, 70]
+
+
 @given(
     st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=60).map(sorted),
     st.floats(0, 600, allow_nan=False),

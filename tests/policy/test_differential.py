@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.policy.support import (
 )
 
 pytestmark = pytest.mark.opa
-SILENT = {"arguments", "budgets", "rates", "separation", "windows"}
+SILENT = {"arguments", "budgets", "rates", "separation", "tokens", "windows"}
 """Rules that say nothing with the data that is shipped; their own tests bring theirs."""
 
 
@@ -329,6 +330,32 @@ steps := data.handrail.limits.steps
     write(tmp_path, {"a.rego": elsewhere + rule, "rules.rego": beside, **data})
     engines.load(tmp_path)
     assert "Effect.ALLOW" in engines.same(ask(step(), environment="in"))
+
+
+USED = [0, 99, 100, 100.5, 2**53 - 1, -1, "100", None, [], {}, True]
+LIMITS: list[dict[str, Any]] = [
+    {"context": {"most": 100}, "principal": {}},
+    {"context": {"ask_over": 100, "most": 101}, "principal": {"day": {"most": 100}}},
+    {"context": {}, "principal": {"minute": {"ask_over": 0}, "hour": {}, "day": {"ask_over": 100}}},
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_limits_of_tokens(engines: Engines, tmp_path: Path, limits: dict[str, Any]) -> None:
+    """Whatever the context says of tokens, and where it says nothing of them."""
+    shutil.copytree(SHIPPED, tmp_path / "policies", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "policies" / "handrail" / "tokens" / "data.json").write_text(json.dumps(limits))
+    engines.load(tmp_path / "policies")
+    question = {**step("s1", "git", "git_status", repo_path="/repo"), "analysis": {"kind": "message", "model": "m"}}
+    effects = set()
+    for used in USED:
+        sums = {"steps": 1, "changes": 0, "amount": 0, "tokens": used}
+        windows = dict.fromkeys(("minute", "hour", "day"), sums)
+        for spent in ({"context": sums, "principal": windows}, {"context": sums}, {"principal": windows}, used):
+            policy_input = ask(question)
+            policy_input["context"]["spent"] = {"steps": 0, "changes": 0, **spent} if isinstance(spent, dict) else spent
+            effects |= {decision.effect for decision in engines.decide(policy_input).values()}
+    assert "deny" in effects
 
 
 def test_every_loaded_module_is_in_both_engines(shipped: Engines) -> None:

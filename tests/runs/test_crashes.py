@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import create_engine, text
 
 from gateway.model import PlanStatus, TurnKind
 from gateway.runs.asked import Asked
 from gateway.runs.driver import Drive
 from tests.anthropic_api.answers import Answer, Cut
-from tests.anthropic_api.blocks import message, tool_use
+from tests.anthropic_api.blocks import body, message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.runs.world import Desk, model_hand, rules, sent, world
 from tests.until import until
@@ -131,6 +132,55 @@ async def test_a_gateway_that_is_stopped_hands_its_runs_over(tmp_path: Path, api
         assert (view["status"], view["text"]) == ("done", "Kept.")
     assert [path for path, _ in at.calls] == ["/keep"]
     assert len(api.asked) == 2
+
+
+async def test_a_stop_sees_a_tool_through_and_takes_no_further_turn(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    """SIGTERM while a tool runs, and while a client's own request is answered: the answer of the tool is on record, the
+    model is asked no more by this process, and the next one goes on from there."""
+    async with world(tmp_path, api, at) as here:
+        key = here.keys["bot"]
+    gate = asyncio.Event()
+    question = {"model": "claude-opus-4-6", "max_tokens": 8, "messages": [{"role": "user", "content": "Client."}]}
+
+    def decide(asked: Any) -> Any:
+        if asked["messages"][0]["content"] == "Client.":
+            return Answer([gate, body(message("Late."))])
+        return message(tool_use("desk__slow", {"text": "x"}, "a")) if len(asked["messages"]) == 1 else message("Done.")
+
+    api.decide = decide
+    async with process(_configure(tmp_path, api, at)) as (running, url):
+        run_id = (await _view(url, key, "/v1/runs", {"prompt": "Look."}))["run_id"]
+        await at.reached.wait()
+        client = asyncio.create_task(_view(url, key, "/anthropic/v1/messages", question))
+        await until(lambda: len(api.asked) == 2)
+        async with httpx2.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}) as http:
+            running.send_signal(signal.SIGTERM)
+
+            async def drains() -> bool:
+                return (await http.get(f"/v1/runs/{run_id}")).status_code == 503
+
+            await until(drains)
+        at.hold.set()
+        database = create_engine(f"sqlite:///{tmp_path / 'handrail.db'}")
+        ended = text("SELECT count(*) FROM entries WHERE type = 'STPEXE' AND hand = 'desk'")
+
+        def seen_through() -> bool:
+            with database.connect() as connection:
+                return int(connection.execute(ended).scalar_one()) == 1
+
+        await until(seen_through)
+        database.dispose()
+        gate.set()
+        assert (await client)["content"][0]["text"] == "Late."
+        assert await asyncio.to_thread(running.wait, 30) in {0, -signal.SIGTERM}
+    assert len(api.asked) == 2
+    async with world(tmp_path, api, at) as here:
+        view = await here.ended(run_id)
+    assert (view["status"], view["text"]) == ("done", "Done."), view
+    assert [turn["kind"] for turn in view["turns"]] == ["model", "tools", "model"]
+    assert [path for path, _ in at.calls] == ["/slow"]
+    [result] = sent(api)["messages"][-1]["content"]
+    assert "is_error" not in result
 
 
 async def test_a_run_takes_no_further_turn_at_a_gateway_that_drains(tmp_path: Path, api: StandIn, at: Desk) -> None:

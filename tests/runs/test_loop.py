@@ -1,5 +1,7 @@
 """What a model can answer, and what becomes of a run then."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.reasons import Reason
 from tests.anthropic_api.answers import Answer, Cut, failure
 from tests.anthropic_api.blocks import message, text, thinking, tool_use
-from tests.runs.world import World, desk, model_hand, sent, world
+from tests.anthropic_api.server import StandIn
+from tests.runs.world import Desk, World, desk, model_hand, rules, sent, world
 from tests.until import until
 
 
@@ -216,6 +219,21 @@ async def test_budgets_end_a_run_before_more_is_used(here: World) -> None:
     assert sent(here.api)["max_tokens"] == 100
     over = await here.json("POST", "/v1/runs", {"prompt": "p", "budget": {"steps": 101}}, expect=400)
     assert (over["pointer"], over["maximum"]) == ("/budget/steps", 100)
+
+
+async def test_tokens_of_runs_count_against_the_principals_limit(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    """The shipped rule ends the run that would go on, and the next one before its first question."""
+    limits = {"context": {}, "principal": {"day": {"most": 100}}}
+    (rules(tmp_path) / "handrail" / "tokens" / "data.json").write_text(json.dumps(limits))
+    async with world(tmp_path, api, at) as here:
+        api.script(message(tool_use("desk__look", {"text": "x"}), input_tokens=90, output_tokens=10))
+        for _ in range(2):
+            view = await here.run()
+            assert (view["status"], view["error"]["code"]) == ("failed", "policy.denied")
+        assert len(api.asked) == 1
+        denied = here.recorded("POLDNY")
+        assert [one["reasons"] for one in denied] == [["tokens.principal", "policy.denied"]] * 2
+        assert len(here.desk.calls) == 1
 
 
 async def test_a_model_that_never_ends_is_ended(here: World) -> None:

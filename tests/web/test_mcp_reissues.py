@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +443,56 @@ async def test_a_call_whose_arguments_were_erased_is_not_known_to_be_any(at: Pla
     assert is_of(loaded, target)
     loaded.steps["call"].args = None
     assert not is_of(loaded, target)
+
+
+async def test_whoever_gets_the_id_of_somebody_erased_gets_none_of_their_outcomes(at: Place, tool: Tool) -> None:
+    """Neither of the same call, nor by the same idempotency key."""
+    await broken_off(tool, call(at, n=1))
+    await broken_off(tool, call(at, meta=KEY, n=1))
+    await left(at)
+    tool.open.set()
+    await until(lambda: not at.gateway.pipeline._live)
+    async with httpx2.AsyncClient(base_url=at.url, timeout=60) as http:
+
+        async def send(who: str, path: str, body: Any = None) -> Any:
+            headers = {"authorization": f"Bearer {keys[who]}"}
+            answer = await http.request("GET" if body is None else "POST", path, headers=headers, json=body)
+            assert answer.status_code in {200, 201, 202}, answer.text
+            return answer.json()
+
+        async def made(name: str, role: str) -> str:
+            answer = await send("root", "/v1/principals", {"id": name, "roles": [role]})
+            return str(answer["api_key"]["token"])
+
+        keys = dict(at.keys)
+        keys["officer"] = await made("officer", "privacy_officer")
+        erasure = await send("officer", "/v1/privacy/erasures", {"person": "bot"})
+
+        async def erased() -> bool:
+            found = await send("officer", f"/v1/privacy/erasures/{erasure['erasure_id']}")
+            return bool(found["state"] == "done")
+
+        await until(erased)
+        keys["bot"] = await made("bot", "agent")
+    anew = replace(at, keys=keys)
+    assert outcome(await call(anew, n=1)) == 3
+    assert outcome(await call(anew, meta=KEY, n=1)) == 4
+    assert outcome(await call(anew, meta=KEY, n=1)) == 4, "their own is kept for them"
+
+
+async def test_the_same_call_of_another_tenant_is_another_call(at: Place, tool: Tool) -> None:
+    await broken_off(tool, call(at, n=1))
+    await left(at)
+    tool.open.set()
+    await until(lambda: not at.gateway.pipeline._live)
+    [plan] = await _plans(at)
+    loaded = await at.gateway.pipeline.load(plan.plan_id)
+    found = {}
+    for tenant in ("default", "other"):
+        target = Target(replace(plan.principal, tenant=tenant), "box", "add", {"n": 1})
+        rows = await at.gateway.undelivered.find(target.caller, target.hand, target.action, target.arguments, None)
+        found[tenant] = ([row.plan_id for row in rows], is_of(loaded, target))
+    assert found == {"default": ([plan.plan_id], True), "other": ([], False)}
 
 
 async def test_a_row_tells_neither_what_was_called_nor_with_what(at: Place, tool: Tool) -> None:

@@ -4,7 +4,6 @@ A step of such a plan has the API's own id of the call, so that what the client 
 report of exactly that step, whichever gateway hears it, and after any restart.
 """
 
-import asyncio
 import contextlib
 import itertools
 import re
@@ -25,6 +24,7 @@ from gateway.ingress.anthropic.request import ToolResult
 from gateway.model import CONNECTOR_PREFIX, Effect, Principal, StepStatus, UnverifiedPlan
 from gateway.personal_data import Scanner
 from gateway.plans.followers import Event
+from gateway.plans.patience import Patience
 from gateway.ports import Hands, Signer
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -63,6 +63,10 @@ class Takes(Protocol):
     """What the ingress asks of the pipeline."""
 
     scanner: Scanner
+
+    @property
+    def patience(self) -> Patience:
+        """Of those who wait for people."""
 
     async def submit(
         self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
@@ -187,12 +191,13 @@ class Calls:
 
 
 async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, seconds: float) -> dict[str, Any]:
-    """The plan's view once no step of it waits for a person any more, or ``seconds`` later."""
+    """The plan's view once no step of it waits for a person any more, or ``seconds`` later, or as it stands where the
+    process is about to stop."""
     if not _held(view) or seconds <= 0:
         return view
     plan_id = view["plan_id"]
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with pipeline.patience.within(seconds):
             while _busy(view):
                 async with contextlib.aclosing(pipeline.events(plan_id, caller)) as events:  # type: ignore[type-var]
                     async for _ in events:
