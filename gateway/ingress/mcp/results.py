@@ -55,8 +55,10 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     """
     step = view["steps"][0]
     status = StepStatus(step["status"])
-    if status is StepStatus.SUCCEEDED:
-        result = _success(step.get("result") or {}, _cut(step), object_only=object_only)
+    if status is StepStatus.SUCCEEDED and "result" not in step:
+        result = _failure(["The call succeeded. What the tool answered was erased since."])
+    elif status is StepStatus.SUCCEEDED:
+        result = _success(step["result"] or {}, _cut(step), object_only=object_only)
     else:
         shown = step.get("result") if status is StepStatus.FAILED else None
         result = _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
@@ -76,12 +78,16 @@ def _cut(step: Mapping[str, Any]) -> list[str]:
     return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
 
 
-def told(view: Mapping[str, Any], public_url: str) -> list[str]:
-    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`."""
+def told(view: Mapping[str, Any], public_url: str, *, task: bool = False) -> list[str]:
+    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`.
+
+    Args:
+        task: it is a task's, whose client comes back for it by its id.
+    """
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _held(step, view["plan_id"], public_url)
+        return _held(step, view["plan_id"], public_url, task=task)
     lines: list[str] = []
     error = step.get("error")
     if error:
@@ -99,11 +105,13 @@ def told(view: Mapping[str, Any], public_url: str) -> list[str]:
     return lines
 
 
-def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
+def _held(step: Mapping[str, Any], plan_id: str, public_url: str, *, task: bool) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
     lines += _messages(step.get("decision"))
     lines.append(f"A person answers at {page(public_url, approval)} (or: handrail approvals approve {approval}).")
+    if task:
+        return [*lines, "Once approved it runs by itself; the task then tells its outcome."]
     lines.append(
         "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
     )
