@@ -1,6 +1,8 @@
 """Clients that know tasks: of a session of 2025-11-25, and of the extension of 2026-07-28."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -21,9 +23,10 @@ class Session:
     path: str
     headers: dict[str, str]
     greeting: dict[str, Any]
+    numbers: Iterator[int] = field(default_factory=lambda: count(2))
 
     async def request(self, method: str, at: Place | None = None, **params: Any) -> dict[str, Any]:
-        body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        body = {"jsonrpc": "2.0", "id": next(self.numbers), "method": method, "params": params}
         return await post(at or self.at, body, self.who, self.headers, self.path)
 
     async def call(self, tool: str, *, task: Any = None, meta: Any = None, **arguments: Any) -> dict[str, Any]:

@@ -249,9 +249,14 @@ class Calls:
                 return None
             raise
 
-    async def now(self, call: Call) -> dict[str, Any]:
-        """The view of a call that goes on."""
-        return await self.view(call.plan_id, call.caller)
+    async def now(self, call: Call) -> dict[str, Any] | None:
+        """The view of a call that goes on; ``None`` where it is not on record yet."""
+        try:
+            return await self.view(call.plan_id, call.caller)
+        except Refused as refused:
+            if refused.reason is Reason.REQUEST_NOT_FOUND:
+                return None
+            raise
 
     async def view(self, plan_id: str, caller: Principal) -> dict[str, Any]:
         """The plan as it stands."""

@@ -173,11 +173,12 @@ class Talks:
             finally:
                 changed.cancel()
             if not call.view.done() and not talk.asks and loop.time() >= quiet_since + patience_seconds:
-                if await self._calls.load(call.plan_id, call.caller) is None:
+                now = await self._calls.now(call)
+                if now is None:
                     quiet_since = loop.time()  # not on record yet: there is nothing to come back to
                     continue
                 talk.give_up()
-                return await self._calls.now(call)
+                return now
 
     def _judge(self, target: Target, context_id: str) -> Judge:
         async def judge(question: McpQuestion, args: Mapping[str, Any], wanted: str) -> dict[str, Any]:

@@ -71,11 +71,15 @@ class Made(Exception):
 
 
 async def unless_made(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
-    """Middleware of the server: answers with the task that was made."""
+    """Middleware of the server: answers with the task that was made, and greets no session of an older revision with
+    tasks."""
     try:
-        return await call_next(ctx)
+        result = await call_next(ctx)
     except Made as made:
         return made.result
+    if ctx.method == "initialize" and isinstance(result, dict) and result["protocolVersion"] != TASKS_VERSION:
+        result["capabilities"].pop("tasks", None)
+    return result
 
 
 class Ingress(Asks, Protocol):
@@ -326,9 +330,10 @@ def _require(ctx: ServerRequestContext[Any], *, extended: bool) -> None:
 
 
 def _is_call(plan: PlanState, hands: Mapping[str, Manifest]) -> bool:
-    """Whether a plan is a call of a tool that came through MCP, of one of these hands."""
-    the, steps = plan.plan, list[Any](plan)
-    if the.issuer.id != MCP_ISSUER or not the.jti.startswith((CALL, NAMED)) or len(steps) != 1:
+    """Whether a plan is a call of a tool that came through MCP, of one of these hands. Of a plan whose content was erased
+    there is no ``jti`` any more."""
+    the, steps = plan.plan, list(plan)
+    if the.issuer.id != MCP_ISSUER or not (the.jti == "" or the.jti.startswith((CALL, NAMED))) or len(steps) != 1:
         return False
     step = steps[0].step
     return step.hand in hands and not is_method(hands[step.hand].adapter, step.action)
