@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -311,6 +311,10 @@ class Log:
     async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
         """See :meth:`audit.reads.Reads.open`."""
         return await self.reads.open(commitments)
+
+    async def owners(self, commitments: Sequence[str]) -> Collection[str]:
+        """See :meth:`audit.reads.Reads.owners`."""
+        return await self.reads.owners(commitments)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -87,6 +87,19 @@ class Opener:
             if row.commitment in ciphers
         }
 
+    def owners(self, connection: Connection, commitments: Sequence[str]) -> set[str]:
+        """The data subjects whose keys seal any of these values, as far as the keys above theirs still exist.
+
+        Raises:
+            SealBroken: a key is not what was wrapped.
+        """
+        if not commitments:
+            return set()
+        wanted = {"commitments": list(commitments)}
+        rows = [*connection.execute(_PAYLOADS, wanted).all(), *connection.execute(_OWNERS, wanted).all()]
+        keys = self._data_keys(connection, rows)
+        return {keys[row.key_id].subject for row in rows if row.key_id in keys}
+
     def ciphers(self, connection: Connection, rows: Sequence[Any]) -> dict[str, AESGCM]:
         """Commitment -> what opens it, for those rows of :data:`OPENING` whose keys are all there.
 
@@ -179,8 +192,8 @@ class Opener:
 
 
 def _data_key(bucket: WrappingKey, key_id: str, wrapped: bytes) -> DataKey:
-    raw = bucket.unwrap(key_id, wrapped)[0]
-    return DataKey(key_id, raw, AESGCM(raw))
+    raw, subject = bucket.unwrap(key_id, wrapped)
+    return DataKey(key_id, raw, AESGCM(raw), subject=subject)
 
 
 def sealed_bytes(connection: Connection, commitments: Sequence[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ through much, costs those, and no plan its place.
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -103,6 +103,19 @@ class Reads:
         def work() -> Mapping[str, tuple[bytes, bytes]]:
             with self._reader.connect() as connection:
                 return self._opener.open(connection, commitments)
+
+        return await self.run(work)
+
+    async def owners(self, commitments: Sequence[str]) -> Collection[str]:
+        """The data subjects whose keys seal any of these values that are still there.
+
+        Raises:
+            SealBroken: a key is not what was wrapped.
+        """
+
+        def work() -> Collection[str]:
+            with self._reader.connect() as connection:
+                return self._opener.owners(connection, commitments)
 
         return await self.run(work)
 

@@ -45,12 +45,17 @@ _NEWEST_EPOCH: Final = f"SELECT max(epoch) FROM {key_epochs.name}"  # noqa: S608
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key, for use in this process alone."""
+    """A data key, for use in this process alone.
+
+    Attributes:
+        subject: whose it is, where it was read to open something.
+    """
 
     key_id: str
     raw: bytes = field(repr=False)
     cipher: AESGCM = field(repr=False)
     made_at: float = 0.0
+    subject: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ NAME_KEY: Final = "n-"
 """With which the ids of data keys begin that wrap names. No other id does: those are hexadecimal."""
 _PRINCIPAL: Final = "@principal/"
 _LINK: Final = "@link/"
+_PERSON: Final = "@person/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,9 @@ def person_key(name: str) -> str:
     Spellings that differ only in case, in surrounding blanks or in Unicode compatibility (NFKC) are one subject. The
     prefix is no tenant's name, so nobody is taken for a principal's context.
     """
-    return "@person/" + unicodedata.normalize("NFKC", name).strip().casefold()
+    return _PERSON + unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def person_named(subject: str) -> str | None:
+    """A name that :func:`person_key` makes this subject of; ``None`` where it is no person's."""
+    return subject.removeprefix(_PERSON) if subject.startswith(_PERSON) else None

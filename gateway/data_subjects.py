@@ -12,7 +12,7 @@ from gateway.arguments import scalars_at
 from gateway.commitments import person_key, subject_key
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.model import Obligations, Plan, Step
+from gateway.model import Obligations, Plan, Step, TurnKind
 from gateway.reasons import Reason
 
 NAMED_MAX: Final = 256
@@ -25,10 +25,15 @@ def of_value(
 ) -> tuple[str, ...]:
     """The data subjects of a step's args or result.
 
+    What a run puts to a model begins with its author's words, whomever it concerns besides.
+
     Args:
         documents: the args, and the result where there is one: a pointer names whom it finds in either.
     """
-    return tuple(sorted(_named(step, action, documents, obligations))) or (of_context(plan),)
+    named = _named(step, action, documents, obligations)
+    if not named or (plan.run is not None and plan.run.kind is TurnKind.MODEL):
+        named.add(of_context(plan))
+    return tuple(sorted(named))
 
 
 def check_number(subjects: Collection[str]) -> None:

@@ -17,6 +17,10 @@ address literal, without port and brackets."""
 
 CLIENT: Final = "client"
 """The adapter of hands whose actions the client itself runs."""
+MODEL: Final = "anthropic"
+"""The adapter of hands that are models."""
+MESSAGES: Final = "model.messages"
+"""The action by which one is asked: its args are the body of a request to the Messages API."""
 
 
 class SideEffects(StrEnum):
@@ -187,6 +191,11 @@ class Manifest:
     def client(self) -> bool:
         """Whether whoever asks for a step runs it: it is decided and let go here, and never called from here."""
         return self.adapter == CLIENT
+
+    @property
+    def model(self) -> bool:
+        """Whether the hand is a model."""
+        return self.adapter == MODEL
 
     @property
     def remote(self) -> bool:

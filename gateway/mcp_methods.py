@@ -50,6 +50,12 @@ def is_method(adapter: str, action: str) -> bool:
     return adapter == "mcp" and (action in METHODS or action in QUESTIONS)
 
 
+def needs_its_client(adapter: str, action: str) -> bool:
+    """Whether it is for nothing once its client does not wait: what a server asks, and what a client watches. Nobody
+    can approve one, for it would run only after that."""
+    return adapter == "mcp" and (action in QUESTIONS or action == McpMethod.RESOURCES_SUBSCRIBE)
+
+
 def is_question(adapter: str, action: str) -> bool:
     """Whether it is one that the server asks, and the client answers."""
     return adapter == "mcp" and action in QUESTIONS

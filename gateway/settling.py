@@ -6,15 +6,14 @@ record. It goes the way of every plan: policy decides again, people are asked ag
 record of that plan settles the dead letter, in the same transaction, or neither is written.
 """
 
-import secrets
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import orjson
 
 from gateway import data_subjects
-from gateway.canonical import canonical
 from gateway.commitments import commit
+from gateway.connector import signed_plan
 from gateway.dead_letters import is_dead, may_have_run
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, Refused
@@ -22,7 +21,7 @@ from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import RETRIES, Principal, Retry, UnverifiedPlan
 from gateway.permissions import Permission, require
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, Letter, LetterStatus, Purpose, Settled, Typ, Verdict
+from gateway.ports import Append, Letter, LetterStatus, Settled, Verdict
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
 from gateway.times import format_time
@@ -31,7 +30,6 @@ PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
 WHY_MAX: Final = 1000
 """Characters of the words that say why."""
-LIFETIME_SECONDS: Final = 60
 
 
 @dataclass(slots=True)
@@ -153,8 +151,8 @@ class DeadLetters:
             raise Refused(Reason.REQUEST_CONFLICT, "may have run", **because(Conflict.LETTER_STATEMENT))
         retries = Retry(plan_id, step_id, not_executed, why, await self._provenance(plan, state))
         now = self.pipeline.clock()
-        raw = self._signed(plan, state, retries, now)
-        view = await self.pipeline.submit(UnverifiedPlan(raw, actor, now), wait_seconds=wait_seconds)
+        again = self._signed(actor, plan, state, retries, now)
+        view = await self.pipeline.submit(again, wait_seconds=wait_seconds)
         self.pipeline.metrics.dead_letters.labels(state.names[0], str(Verdict.RETRIED)).inc()
         return view
 
@@ -182,33 +180,22 @@ class DeadLetters:
         [known] = [one["provenance"] for one in told if one["id"] == state.step.id]
         return {place: known[place] for place in sorted(places)}
 
-    def _signed(self, plan: PlanState, state: StepState, retries: Retry, now: float) -> bytes:
+    def _signed(
+        self, actor: Principal, plan: PlanState, state: StepState, retries: Retry, now: float
+    ) -> UnverifiedPlan:
         the, step, settings = plan.plan, state.step, self.pipeline.settings
         action: dict[str, Any] = {
             "id": step.id,
             "hand": step.hand,
             "action": step.action,
             "args": state.args,
-            "depends_on": [],
             "data_subjects": list(step.data_subjects),
         }
         if step.idempotency_key is not None:
             action["idempotency_key"] = step.idempotency_key
-        issued_at = int(now)
-        claims: dict[str, Any] = {
-            "v": 1,
-            "iss": RETRIES,
-            "sub": the.principal.id,
-            "aud": self.pipeline.log.origin,
-            "tenant": the.tenant,
-            "context_id": the.context_id,
-            "jti": secrets.token_hex(16),
-            "iat": issued_at,
-            "exp": issued_at + min(LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-            "nonce": secrets.token_hex(16),
-            "retries": asdict(retries),
-            "actions": [action],
-        }
+        claims: dict[str, Any] = {"sub": the.principal.id, "retries": asdict(retries)}
         if the.purpose is not None:
             claims["purpose"] = the.purpose
-        return self.pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(claims)).encode("ascii")
+        return signed_plan(
+            RETRIES, self.pipeline.signer, settings, actor, the.context_id, [action], now=now, claims=claims
+        )

@@ -18,8 +18,6 @@ from gateway.reasons import TEXTS, Reason
 from gateway.times import format_time
 
 UNKNOWN: Final = "unknown"
-MODELS: Final = "anthropic"
-"""The adapter of hands that are models."""
 REPORTED_DONE: Final = "done"
 REPORTED_FAILED: Final = "failed"
 """What an entry says that a client reported of a step."""
@@ -212,7 +210,7 @@ class StepState:
 
     def used(self) -> Mapping[str, int]:
         """Of a model's answer, ``input_tokens`` and ``output_tokens``."""
-        if self.manifest is None or self.manifest.adapter != MODELS or self.result is None or self.cached_from:
+        if self.manifest is None or not self.manifest.model or self.result is None or self.cached_from:
             return {}
         return tokens(self.result.structured)
 

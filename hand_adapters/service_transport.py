@@ -6,6 +6,7 @@ headers, those go out that the service's API is about.
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,10 @@ _TRAVEL: Final = frozenset({"connection", "content-encoding", "content-length", 
 """Headers of an answer that speak of how it travelled."""
 LINE_MAX_BYTES: Final = 16_777_216
 """Of an answer without a line's end: whoever reads it keeps a line whole."""
+
+DOCUMENT_MAX_BYTES: Final = 67_108_864
+"""Of an answer that is no stream of events: whoever reads it keeps it whole."""
+_EVENT_STREAM: Final = "text/event-stream"
 
 Credential = Callable[[], Awaitable[Mapping[str, str]]]
 """The headers that say who asks, as they are now. Raises ``HandrailError``."""
@@ -100,7 +105,7 @@ def service_transport(where: str, one: ManagedAgentsSettings, credential: Creden
 
 
 class _Body(httpx2.AsyncByteStream):
-    """An answer's body, piece by piece; a silence that is too long, or a line that is, ends it."""
+    """An answer's body, piece by piece; a silence that is too long ends it, or a line or a document that is."""
 
     def __init__(self, answer: aiohttp.ClientResponse, seconds: float | None) -> None:
         self._answer = answer
@@ -108,6 +113,7 @@ class _Body(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         open_bytes = 0
+        room = math.inf if self._answer.content_type == _EVENT_STREAM else DOCUMENT_MAX_BYTES
         while True:
             try:
                 async with asyncio.timeout(self._seconds):
@@ -122,6 +128,9 @@ class _Body(httpx2.AsyncByteStream):
             open_bytes = open_bytes + len(piece) if end < 0 else len(piece) - end - 1
             if open_bytes > LINE_MAX_BYTES:
                 raise httpx2.ReadError("a line without an end")
+            room -= len(piece)
+            if room < 0:
+                raise httpx2.ReadError("a document without an end")
             yield piece
 
     async def aclose(self) -> None:

@@ -257,7 +257,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         client_reports=hooks.reports,
         client_calls=hooks.calls,
-        known_calls=KnownCalls(pipeline, hooks.reports, SqlClientCalls(engine)),
+        known_calls=KnownCalls(pipeline, hooks.collecting, hooks.reports, SqlClientCalls(engine)),
         hooks=hooks,
         runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),

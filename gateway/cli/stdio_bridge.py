@@ -230,7 +230,8 @@ class Bridge:
                     self._say("The gateway answered something else than was asked; that is left out.")
                     continue
                 code = said["error"].get("code") if isinstance(said.get("error"), dict) else None
-                if code == HEADER_MISMATCH and not again and message.get("method") == "tools/call":
+                headed = message.get("method") == "tools/call" and stateless_version(message) is not None
+                if code == HEADER_MISMATCH and not again and headed:
                     raise _Stale(None)
                 if message.get("method") == "initialize":
                     self._opened(response, said)

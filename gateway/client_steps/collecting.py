@@ -12,7 +12,7 @@ from typing import Final
 from gateway.errors import HandrailError, Outdated, Unavailable
 from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ClientMove
+from gateway.ports import Append, ClientMove, Guard, StoredCall
 from gateway.reasons import Reason
 from gateway.stages import standing
 from gateway.state import PlanState, StepState
@@ -20,16 +20,8 @@ from gateway.state import PlanState, StepState
 LOOKED_AT_MAX: Final = 32
 """Requests of one principal in one context that are looked through for the same call; the newest first."""
 _TRIES_MAX: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A step of an earlier plan that is about the same call."""
-
-    plan_id: str
-    step_id: str
-    held: bool
-    """A person has not answered yet; else it was approved and released."""
+_GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
+"""What becomes of an approved step: its client may run it, or a hand ran it."""
 
 
 @dataclass(slots=True)
@@ -40,7 +32,7 @@ class Collecting:
 
     async def find(
         self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes, but: set[tuple[str, str]]
-    ) -> Found | None:
+    ) -> StoredCall | None:
         """The step that waits for a person, or was approved and not collected, about exactly this call.
 
         Args:
@@ -59,15 +51,14 @@ class Collecting:
             state = await self._step(caller, plan_id, step_id)
             if state is None or state.args_bytes != args_bytes:
                 continue
-            if state.status is StepStatus.HELD:
-                return Found(plan_id, step_id, held=True)
-            if state.status is StepStatus.RELEASED and state.approved:
-                return Found(plan_id, step_id, held=False)
+            passes = state.status is StepStatus.RELEASED and state.approved and state.reported is None
+            if state.status is StepStatus.HELD or passes:
+                return StoredCall(plan_id, step_id, context_id)
         return None
 
     async def unreported(
         self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes
-    ) -> Found | None:
+    ) -> StoredCall | None:
         """The newest released step about exactly this call of which nothing was reported yet; ``None`` for none.
 
         Raises:
@@ -79,38 +70,43 @@ class Collecting:
         for plan_id, step_id in released:
             state = await self._step(caller, plan_id, step_id)
             if state is not None and state.status is StepStatus.RELEASED and state.args_bytes == args_bytes:
-                return Found(plan_id, step_id, held=False)
+                return StoredCall(plan_id, step_id, context_id)
         return None
 
-    async def _step(self, caller: Principal, plan_id: str, step_id: str) -> StepState | None:
-        """``None`` where its rows are not sound, or it was dropped."""
-        try:
-            plan = await self.pipeline.load(plan_id, caller)
-        except Unavailable:
-            raise
-        except HandrailError:
-            return None
-        return plan.steps.get(step_id)
+    async def collect(
+        self,
+        caller: Principal,
+        plan_id: str,
+        step_id: str,
+        *,
+        args_bytes: bytes | None = None,
+        naming: Guard | None = None,
+    ) -> bool:
+        """Tell the client, through whoever calls this, to go ahead with an approved step, or what came of it where a
+        hand ran it. False where somebody was told before, or something that it rests on holds no more: then the call is
+        to be judged anew.
 
-    async def collect(self, caller: Principal, plan_id: str, step_id: str) -> bool:
-        """Tell the client, through whoever calls this, to go ahead with an approved step. False where somebody was told
-        before, or something that it rests on holds no more: then the call is to be judged anew.
+        Args:
+            args_bytes: canonical JSON that its args have to be.
+            naming: written with it where the client runs the step: by which name it calls it.
 
         Raises:
             Unavailable: ``log.unavailable``; nobody may be told.
         """
         pipeline = self.pipeline
         for _ in range(_TRIES_MAX):
-            plan = await pipeline.load(plan_id, caller)
-            state = plan.steps[step_id]
+            plan = await self._plan(caller, plan_id)
+            state = None if plan is None else plan.steps.get(step_id)
             frozen = await pipeline.freezes.current()
-            if state.status is not StepStatus.RELEASED or await self._over(plan, state):
+            if plan is None or state is None or not _passes(state, args_bytes) or await self._over(plan, state):
                 return False
-            once = pipeline.store.once(plan_id, step_id, ClientMove.COLLECTED)
+            guards = [pipeline.store.once(plan_id, step_id, ClientMove.COLLECTED)]
+            if naming is not None and state.status is StepStatus.RELEASED:
+                guards.append(naming)
             if not pipeline.freezes.stands(frozen):
                 continue
             try:
-                await pipeline.log.append(Append((), (), [once], rests_on=pipeline.freezes.rests_on()))
+                await pipeline.log.append(Append((), (), guards, rests_on=pipeline.freezes.rests_on()))
             except Outdated:
                 continue
             except HandrailError as error:
@@ -120,9 +116,28 @@ class Collecting:
             return True
         raise Unavailable(Reason.OVERLOADED, "what is frozen changes again and again")
 
+    async def _plan(self, caller: Principal, plan_id: str) -> PlanState | None:
+        """``None`` where its rows are not sound, or it was dropped."""
+        try:
+            return await self.pipeline.load(plan_id, caller)
+        except Unavailable:
+            raise
+        except HandrailError:
+            return None
+
+    async def _step(self, caller: Principal, plan_id: str, step_id: str) -> StepState | None:
+        plan = await self._plan(caller, plan_id)
+        return None if plan is None else plan.steps.get(step_id)
+
     async def _over(self, plan: PlanState, state: StepState) -> bool:
         pipeline = self.pipeline
         frozen = await pipeline.freezes.current()
         now = pipeline.clock()
         ended = await standing.withdrawn(plan, state, pipeline.directory, pipeline.hands, pipeline.engine, frozen, now)
         return ended is not None
+
+
+def _passes(state: StepState, args_bytes: bytes | None) -> bool:
+    """Whether a step went once it was approved, and nobody said yet what came of it."""
+    same = state.args is not None and args_bytes in {None, state.args_bytes}
+    return same and state.status in _GONE and state.reported is None

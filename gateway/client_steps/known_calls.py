@@ -2,37 +2,17 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from gateway.calls import HandResult
 from gateway.canonical import canonical
+from gateway.client_steps.collecting import Collecting
 from gateway.client_steps.reports import ClientReports
-from gateway.errors import HandrailError, Outdated, Refused, Unavailable
-from gateway.model import Principal, StepStatus
+from gateway.errors import Refused
+from gateway.model import Principal
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ClientMove, Guard
-from gateway.reasons import Reason
-from gateway.stages.standing import withdrawn
+from gateway.ports import Append, Guard, StoredCall
 from gateway.state import Reported
-
-_GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
-"""What becomes of an approved step: its client may run it, or a hand ran it."""
-
-
-class Step(Protocol):
-    """Where a call stands."""
-
-    @property
-    def plan_id(self) -> str:
-        """Its plan."""
-
-    @property
-    def step_id(self) -> str:
-        """Its step."""
-
-    @property
-    def context_id(self) -> str:
-        """Its context."""
 
 
 class FindsCalls(Protocol):
@@ -40,22 +20,14 @@ class FindsCalls(Protocol):
 
     async def released(
         self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, Step]:
+    ) -> Mapping[str, StoredCall]:
         """Call id -> its released step, of the caller's."""
 
-    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[Step]:
+    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Collection[StoredCall]:
         """Steps of the caller's on an action that people approved, newest first."""
 
     def naming(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:
         """The insert that gives a released step another name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Plan and step."""
-
-    plan_id: str
-    step_id: str
 
 
 @dataclass(slots=True)
@@ -63,12 +35,13 @@ class KnownCalls:
     """What is known of the calls that clients make themselves, and of requests that waited for people."""
 
     pipeline: Pipeline
+    collecting: Collecting
     reports: ClientReports
     rows: FindsCalls
 
     async def find(
         self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, Step]:
+    ) -> Mapping[str, StoredCall]:
         """Call id -> its released step, of those that the caller asked for, in this context where there are several.
         Raises ``log.unavailable``."""
         return await self.rows.released(caller, call_ids, context_id)
@@ -87,7 +60,7 @@ class KnownCalls:
             if known is None or (known.plan_id, known.step_id) != (plan_id, step_id):
                 raise refused from None
 
-    async def report(self, caller: Principal, step: Step, result: HandResult) -> Reported:
+    async def report(self, caller: Principal, step: StoredCall, result: HandResult) -> Reported:
         """Put on record what came of a call; see :meth:`ClientReports.report`."""
         return await self.reports.report(caller, step.plan_id, step.step_id, result)
 
@@ -96,7 +69,7 @@ class KnownCalls:
         caller: Principal,
         context_id: str | None,
         call: Mapping[str, Any],
-    ) -> Step | None:
+    ) -> StoredCall | None:
         """The step of an earlier plan by which exactly this call was approved, and went; ``None`` where there is none
         any more. Each is given once, at whichever gateway.
 
@@ -117,7 +90,9 @@ class KnownCalls:
         for found in approved:
             if context_id not in {None, found.context_id}:
                 continue
-            if await self._collect(caller, found, args, call["id"]):
+            place = found.plan_id, found.step_id
+            naming = None if call["id"] == found.step_id else self.rows.naming(caller, call["id"], *place)
+            if await self.collecting.collect(caller, *place, args_bytes=args, naming=naming):
                 return found
         return None
 
@@ -127,36 +102,4 @@ class KnownCalls:
         Raises:
             Unavailable: ``log.unavailable``.
         """
-        return await self._collect(caller, _Place(plan_id, step_id), None, step_id)
-
-    async def _collect(self, caller: Principal, found: "Step | _Place", args: bytes | None, call_id: str) -> bool:
-        """Use an approval up, once among all gateways, while what it rests on holds."""
-        pipeline = self.pipeline
-        try:
-            plan = await pipeline.load(found.plan_id, caller)
-        except Unavailable:
-            raise
-        except HandrailError:
-            return False  # its rows are gone, or not sound
-        state = plan.steps[found.step_id]
-        if state.args is None or (args is not None and canonical(state.args) != args):
-            return False
-        if state.status not in _GONE or state.reported is not None:
-            return False
-        frozen = await pipeline.freezes.current()
-        now = pipeline.clock()
-        fallen = await withdrawn(plan, state, pipeline.directory, pipeline.hands, pipeline.engine, frozen, now)
-        if fallen is not None or not pipeline.freezes.stands(frozen):
-            return False
-        guards = [pipeline.store.once(found.plan_id, found.step_id, ClientMove.COLLECTED)]
-        if state.status is StepStatus.RELEASED and call_id != found.step_id:
-            guards.append(self.rows.naming(caller, call_id, found.plan_id, found.step_id))
-        try:
-            await pipeline.log.append(Append((), (), guards, rests_on=pipeline.freezes.rests_on()))
-        except Outdated:
-            return False
-        except Refused as refused:
-            if refused.reason is not Reason.REQUEST_CONFLICT:
-                raise
-            return False
-        return True
+        return await self.collecting.collect(caller, plan_id, step_id)

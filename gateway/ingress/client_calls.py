@@ -7,7 +7,6 @@ call that waits for a person, and is asked again, is the same step (``gateway.cl
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from typing import Any, Final
 
 from gateway.canonical import canonical
 from gateway.client_steps.collecting import Collecting
+from gateway.connector import signed_plan
 from gateway.errors import Refused, Unavailable
-from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus, UnverifiedPlan
+from gateway.ingress import telling
+from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
 from gateway.pipeline import Pipeline
-from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
 
 ISSUER: Final = f"{CONNECTOR_PREFIX}client"
-PLAN_LIFETIME_SECONDS: Final = 60
 DECIDED_WAIT_SECONDS: Final = 10.0
 """How long a plan of calls is waited for where nobody is asked: longer than any policy takes."""
 _OPEN: Final = frozenset({"held", "deferred", "running"})
@@ -63,7 +62,6 @@ class ClientCalls:
 
     pipeline: Pipeline
     collecting: Collecting
-    issuer: str = ISSUER
 
     async def judge(
         self, caller: Principal, context_id: str, calls: Sequence[ClientCall], *, wait_seconds: float = 0.0
@@ -111,29 +109,15 @@ class ClientCalls:
     async def _submit(self, caller: Principal, context_id: str, calls: Sequence[ClientCall]) -> tuple[str, list[str]]:
         """Sign the plan and send it on its way, which a client that hangs up does not interrupt."""
         pipeline = self.pipeline
-        now = pipeline.clock()
         names = [f"c{number}" for number in range(len(calls))]
-        payload = canonical(
-            {
-                "v": 1,
-                "iss": self.issuer,
-                "sub": caller.id,
-                "aud": pipeline.log.origin,
-                "tenant": caller.tenant,
-                "context_id": context_id,
-                "jti": secrets.token_hex(16),
-                "iat": int(now),
-                "exp": int(now) + min(PLAN_LIFETIME_SECONDS, pipeline.settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "actions": [
-                    {"id": name, "hand": call.hand, "action": call.action, "args": dict(call.args), "depends_on": []}
-                    for name, call in zip(names, calls, strict=True)
-                ],
-            }
+        actions = [
+            {"id": name, "hand": call.hand, "action": call.action, "args": dict(call.args)}
+            for name, call in zip(names, calls, strict=True)
+        ]
+        plan = signed_plan(
+            ISSUER, pipeline.signer, pipeline.settings, caller, context_id, actions, now=pipeline.clock()
         )
-        signed = pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
-        unverified = UnverifiedPlan(signed.encode("ascii"), caller, now)
-        task = asyncio.ensure_future(pipeline.submit(unverified, wait_seconds=DECIDED_WAIT_SECONDS))
+        task = asyncio.ensure_future(pipeline.submit(plan, wait_seconds=DECIDED_WAIT_SECONDS))
         view = await asyncio.shield(task)
         return view["plan_id"], names
 
@@ -165,20 +149,11 @@ class ClientCalls:
 def told(call: JudgedCall, public_url: str) -> str:
     """What a model is told of a call that it may not make: why, and what it can do. No more than the plan API says."""
     if call.held:
+        approval = call.step["approval_id"]
         lines = [
-            f"Waiting for a person: approval {call.step['approval_id']} at {public_url}/approvals.",
-            *_messages(call.step),
+            f"Waiting for a person: approval {approval} at {telling.page(public_url, approval)}.",
+            *telling.reasons(call.step),
             "This call was not made. Once it is approved, the same call again passes once.",
         ]
         return "\n".join(lines)
-    error = call.step.get("error") or {}
-    lines = [f"{error['code']}: {error['text']}"] if error else []
-    lines += [f"at {problem['pointer']}: {problem['keyword']}" for problem in (error.get("problems") or ())[:8]]
-    if call.status is StepStatus.DENIED:
-        lines += _messages(call.step)
-    return "\n".join([*lines, "This call was not made."])
-
-
-def _messages(step: Mapping[str, Any]) -> list[str]:
-    reasons = (step.get("decision") or {}).get("reasons", [])
-    return [f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in reasons]
+    return "\n".join([*telling.causes(call.step), "This call was not made."])

@@ -202,6 +202,10 @@ class Connector:
             raise
         return changed, policies.needs(changed, self.tools)
 
+    def leave(self) -> None:
+        """Take no further session and no further tool use: the gateway is about to stop."""
+        self.parts.leaving = True
+
     def problem(self, session_id: str) -> HandrailError | None:
         """Why a session is not followed at this moment, by this gateway."""
         follower = self._followers.get(session_id)
@@ -236,6 +240,8 @@ class Connector:
 
     async def _discover(self) -> None:
         """Adopt what the configuration names, and take what nobody follows."""
+        if self.parts.leaving:
+            return
         try:
             hosted = None if self.settings.environment is None else self.settings.environment.id
             for agent_id in self.settings.agents:

@@ -26,6 +26,11 @@ class ManagedAgents:
         for connector in self.connectors.values():
             connector.start()
 
+    def leave(self) -> None:
+        """Take nothing new: this gateway is about to stop."""
+        for connector in self.connectors.values():
+            connector.leave()
+
     async def close(self) -> None:
         """Stop, and leave the sessions to other gateways."""
         for connector in self.connectors.values():

@@ -63,8 +63,10 @@ class Environment(Connector):
         await Connector.close(self)
 
     async def _discover(self) -> None:
-        """Claim what waits, as far as there is room."""
-        while len(self._serving) < self.environment.sessions_max:
+        """Claim what waits, as far as there is room; of a service that says nothing of use, no more often than that."""
+        for _ in range(self.environment.sessions_max):
+            if self.parts.leaving or len(self._serving) >= self.environment.sessions_max:
+                return
             work = await self.api.next_work(self.environment.id, self.worker_id)
             if work is None:
                 return

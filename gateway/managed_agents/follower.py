@@ -152,7 +152,7 @@ class Follower:
         let_go = following.answered_with(Verdict.ALLOW, Verdict.RESULT)
         denied = following.answered_with(Verdict.DENY)
         await self._tell(conversation.bypasses(let_go, denied, following.record.since))
-        waiting = conversation.waiting(following.uses)
+        waiting = [] if self.parts.leaving else conversation.waiting(following.uses)
         if waiting:
             for group in await self.judge.take(following, waiting):
                 self._spawn(self.judge.see_through(following, group))

@@ -34,6 +34,7 @@ class Parts:
 
     Attributes:
         pace_seconds: the first pause after something failed; it doubles up to :data:`BACKOFF_MAX_SECONDS`.
+        leaving: this gateway is about to stop. What it has judged is answered; everything else waits for the next.
     """
 
     pipeline: Pipeline
@@ -41,6 +42,7 @@ class Parts:
     reports: Reports
     clock: Callable[[], float]
     pace_seconds: float = 0.5
+    leaving: bool = False
 
     @property
     def log(self) -> AuditLog:

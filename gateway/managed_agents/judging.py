@@ -7,7 +7,6 @@ recorded is signed anew only once the old one could not be accepted any more.
 import asyncio
 import contextlib
 import hashlib
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.canonical import canonical
+from gateway.connector import LIFETIME_SECONDS, signed_plan
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.freeze import Concern
 from gateway.managed_agents import answers
@@ -24,7 +24,7 @@ from gateway.managed_agents.events import ToolUse
 from gateway.managed_agents.following import Following, Parts
 from gateway.managed_agents.mapping import Way
 from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
-from gateway.ports import Purpose, Typ
+from gateway.permissions import Permission, require
 from gateway.ports.managed_agents import State, UseState
 from gateway.reasons import TEXTS, Reason
 from gateway.state import PlanState
@@ -32,7 +32,6 @@ from gateway.state import PlanState
 _log = structlog.get_logger("handrail.managed_agents")
 
 ISSUER: Final = f"{CONNECTOR_PREFIX}managed-agents"
-LIFETIME_SECONDS: Final = 60
 _ROOM_BYTES: Final = 4096
 """Of a plan, for everything but its args."""
 _LATER: Final = frozenset({Reason.LIMIT_PLANS, Reason.LIMIT_APPROVALS, Reason.OVERLOADED})
@@ -136,12 +135,12 @@ class Judge:
 
     async def _submit(self, following: Following, uses: Sequence[ToolUse], principal: Principal) -> bool:
         now = self.parts.clock()
-        raw = self._signed(following, uses, principal, now)
-        plan_id = hashlib.sha256(raw).hexdigest()
+        plan = self._signed(following, uses, principal, now)
+        plan_id = hashlib.sha256(plan.raw).hexdigest()
         rows = [following.new_use(use, plan_id, now) for use in uses]
         await following.save(self.parts, (), *rows)
         try:
-            await self.parts.pipeline.submit(UnverifiedPlan(raw, principal, now))
+            await self.parts.pipeline.submit(plan)
         except Uncertain:
             raise
         except HandrailError as error:
@@ -159,27 +158,17 @@ class Judge:
             return False
         return True
 
-    def _signed(self, following: Following, uses: Sequence[ToolUse], principal: Principal, now: float) -> bytes:
-        settings = self.parts.pipeline.settings
-        issued_at = int(now)
-        payload: dict[str, Any] = {
-            "v": 1,
-            "iss": ISSUER,
-            "sub": principal.id,
-            "aud": self.parts.log.origin,
-            "tenant": following.record.tenant,
-            "context_id": following.record.context_id,
-            "jti": secrets.token_hex(16),
-            "iat": issued_at,
-            "exp": issued_at + min(LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-            "nonce": secrets.token_hex(16),
-            "actions": [self._action(following, use) for use in uses],
-        }
-        return self.parts.pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(payload)).encode("ascii")
+    def _signed(
+        self, following: Following, uses: Sequence[ToolUse], principal: Principal, now: float
+    ) -> UnverifiedPlan:
+        pipeline = self.parts.pipeline
+        actions = [self._action(following, use) for use in uses]
+        context_id = following.record.context_id
+        return signed_plan(ISSUER, pipeline.signer, pipeline.settings, principal, context_id, actions, now=now)
 
     def _action(self, following: Following, use: ToolUse) -> dict[str, Any]:
         mapped = following.tools.of(use)
-        return {"id": use.id, "hand": mapped.hand, "action": mapped.action, "args": dict(use.input), "depends_on": []}
+        return {"id": use.id, "hand": mapped.hand, "action": mapped.action, "args": dict(use.input)}
 
     async def _recorded(self, plan_id: str) -> bool:
         try:
@@ -189,8 +178,14 @@ class Judge:
         return True
 
     async def _principal(self, following: Following) -> Principal:
-        """Whose the calls are, as they stand now. Raises ``request.not_found`` for who was revoked."""
-        return await self.parts.pipeline.directory.principal(following.record.tenant, following.principal_id)
+        """Whose the calls are, as they stand now.
+
+        Raises:
+            Refused: ``request.not_found`` for who was revoked, ``auth.forbidden`` for who may not submit plans.
+        """
+        person = await self.parts.pipeline.directory.principal(following.record.tenant, following.principal_id)
+        require(person, Permission.PLANS_SUBMIT)
+        return person
 
     # --- from a plan to answers --------------------------------------------------------------------------------------
 
@@ -232,7 +227,7 @@ class Judge:
         mapped = following.tools.of(use)
         if state is None or plan.plan.context_id != following.record.context_id:
             return answers.of_refusal(use, mapped, Refused(Reason.INTERNAL, "the row names another plan"))
-        answer = answers.of_step(use, mapped, state.view(plan.plan.plan_id), self.parts.pipeline.settings.public_url)
+        answer = answers.of_step(use, mapped, state.view(plan.plan.plan_id))
         if answer is None or answer.verdict is Verdict.DENY:
             return answer
         if (state.step.hand, state.step.action) != (mapped.hand, mapped.action) or not _same(

@@ -7,6 +7,14 @@ from gateway.errors import Refused
 from gateway.messages_api.events import StreamEvent
 from gateway.reasons import Reason
 
+_OF_THE_MESSAGE = {
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+}
 _TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 
 
@@ -35,8 +43,12 @@ class Assembly:
 
     def _take(self, event: StreamEvent) -> None:
         data = event.data
+        if self.ended and event.name in _OF_THE_MESSAGE:
+            raise _foreign("something after the end")
         match event.name:
             case "message_start":
+                if self.message:
+                    raise _foreign("a second message")
                 self.message = {**data["message"], "content": []}
             case "content_block_start":
                 self._open, self._parts = dict(data["content_block"]), {}
@@ -47,8 +59,10 @@ class Assembly:
                 self._close(self._open)
                 self._open = None
             case "message_delta":
-                self.message |= data["delta"]
                 others = {name: value for name, value in data.items() if name not in {"type", "delta", "usage"}}
+                if "content" in others or "content" in data["delta"]:
+                    raise _foreign("an end that says what the message was")
+                self.message |= data["delta"]
                 self.message |= others
                 self.message["usage"] = {**self.message.get("usage", {}), **_said(data.get("usage") or {})}
             case "message_stop":
@@ -82,6 +96,10 @@ class Assembly:
                 block[name] = f"{block.get(name) or ''}{written}"
             elif written:
                 block[name] = _parsed(written)
+
+
+def _foreign(what: str) -> Refused:
+    return Refused(Reason.HAND_PROTOCOL, what)
 
 
 def _said(usage: dict[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,9 @@ KNOWN: Final = frozenset(
 """Events that clients act on. The API adds others, which clients leave alone (its documentation, versioning)."""
 OTHER: Final = "other"
 """The name that an event has here whose own name and type are none of those that build a message."""
-_OF_A_MESSAGE: Final = re.compile(r"content_block|message_|(?:ping|error)\Z")
-"""How the known ones begin. A later one that begins so could change what a message has a client do."""
+_OF_A_MESSAGE: Final = re.compile(r".*(?:content_block|message_)|\s*(?:ping|error)\s*\Z", re.DOTALL | re.IGNORECASE)
+"""What the known ones are called. A later one that is called alike could change what a message has a client do, and one
+that is called so but for a space or a capital is the same to some clients."""
 
 _BREAKS: Final = (b"\n", b"\r")
 

@@ -14,7 +14,7 @@ from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Pa
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.proposals import ProposalStore
 from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
-from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredReport, StoredStep
+from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredCall, StoredPlan, StoredReport, StoredStep
 from gateway.ports.stores import ClientMove, Directory, PlanStore, Standing
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "Settled",
     "Signer",
     "Standing",
+    "StoredCall",
     "StoredPlan",
     "StoredReport",
     "StoredStep",

@@ -1,6 +1,6 @@
 """The log and what is made durable with it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -132,3 +132,6 @@ class Payloads(Protocol):
 
     async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
         """Commitment -> (salt, value) for those that are still there."""
+
+    async def owners(self, commitments: Sequence[str]) -> Collection[str]:
+        """The data subjects whose keys seal any of these values that are still there."""

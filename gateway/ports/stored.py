@@ -113,3 +113,12 @@ class StoredPlan:
     log_index: int
     steps: tuple[StoredStep, ...]
     approvals: tuple[ApprovalRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """Where a call of a client's stands."""
+
+    plan_id: str
+    step_id: str
+    context_id: str

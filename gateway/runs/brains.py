@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.errors import Malformed, Refused
-from gateway.manifest import Manifest
+from gateway.manifest import MESSAGES, Manifest
 from gateway.model import Principal
 from gateway.ports import Hands
 from gateway.reasons import Reason
 from gateway.settings import BrainSettings
 
-MESSAGES: Final = "model.messages"
-"""The action of a model's hand: its args are the body of a request to the Messages API."""
 ANTHROPIC: Final = "api.anthropic.com"
 
 

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-from handrail import frame
-
 from gateway.errors import Refused
+from gateway.ingress import telling
 from gateway.ingress.mcp.tools import OfferedTool
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
@@ -184,7 +182,7 @@ def outcome(call: Wanted, step: Mapping[str, Any], characters_max: int) -> Block
     """What the model is told of a step, of its plan's view: what succeeded, framed as data; of all else the reason and
     no more, and a hand's own account of its failure, framed too."""
     status = StepStatus(step["status"])
-    framed = frame(_fitted(step, characters_max)) if status in {StepStatus.SUCCEEDED, StepStatus.FAILED} else ""
+    framed = telling.framed(step, characters_max) if status in {StepStatus.SUCCEEDED, StepStatus.FAILED} else ""
     if status is StepStatus.SUCCEEDED:
         return _result(call, framed or "The call succeeded and returned nothing.", failed=False)
     lines = [*_why(step), *([framed] if framed else [])]
@@ -193,45 +191,11 @@ def outcome(call: Wanted, step: Mapping[str, Any], characters_max: int) -> Block
 
 def _why(step: Mapping[str, Any]) -> list[str]:
     status = StepStatus(step["status"])
-    lines = []
-    error = step.get("error")
-    if error:
-        lines.append(f"{error['code']}: {error['text']}")
-        lines += [f"at {one['pointer']}: {one['keyword']}" for one in (error.get("problems") or [])[:8]]
-    if status is StepStatus.DENIED:
-        decision = step.get("decision") or {}
-        lines += [f"{one['code']}: {one['message']}".removesuffix(": ") for one in decision.get("reasons", [])]
+    lines = telling.causes(step)
     if status is StepStatus.AMBIGUOUS or not status.final:
-        lines.append("Whether the tool acted is not known. Look before you call it again.")
-    return lines or ["The call did not run."]
-
-
-def _fitted(step: Mapping[str, Any], characters_max: int) -> dict[str, Any]:
-    """A step of which no more is shown than that many characters. Tools repeat their structure as text: where there is
-    text, the structure is left out."""
-    result = step.get("result") or {}
-    marks = dict(step.get("result_marks") or {})
-    room, left_out, blocks = characters_max, 0, []
-    for block in result.get("content") or []:
-        if block.get("type") != "text" or not isinstance(block.get("text"), str):
-            blocks.append(block)
-            continue
-        text = block["text"]
-        left_out += len(text[room:].encode("utf-8", "surrogatepass"))
-        blocks.append({**block, "text": text[:room]})
-        room -= len(text[:room])
-    structured = result.get("structured")
-    if any(block.get("type") == "text" for block in blocks):
-        structured = None
-    elif structured is not None and len(shown := orjson.dumps(structured).decode()) > characters_max:
-        blocks.append({"type": "text", "text": shown[:characters_max]})
-        left_out, structured = len(shown[characters_max:].encode()), None
-        words = ["untrusted"] * (len(blocks) - 1)
-        marks["trust"] = {"content": [*words, marks.get("trust", {}).get("structured", "untrusted")]}
-    if left_out:
-        before = (marks.get("truncated") or {}).get("left_out_bytes") if marks.get("truncated") is not None else 0
-        marks["truncated"] = {"left_out_bytes": None if before is None else before + left_out}
-    return {**step, "result": {"content": blocks, "structured": structured}, "result_marks": marks}
+        # Not final: the gateway that ran it is gone, and the run went on without it.
+        return [*lines, "Whether the tool acted is not known. Look before you call it again."]
+    return [*lines, *telling.aftermath(step)] or ["The call did not run."]
 
 
 def _result(call: Wanted, text: str, *, failed: bool) -> Block:

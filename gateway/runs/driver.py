@@ -12,10 +12,13 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.commitments import person_named
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.mcp.tools import OfferedTool, Tools
+from gateway.manifest import MESSAGES
 from gateway.model import PlanStatus, Principal, RunTurn, StepStatus, TurnKind
+from gateway.permissions import Permission, permits
 from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import Reason
 from gateway.runs import brains, conversation
@@ -34,8 +37,6 @@ STEP_PREFIX: Final = "t"
 """Of the id of a step: the number of the call in the model's answer follows."""
 _LATER_STATUSES: Final = frozenset({429, 503, 529})
 _AWAY: Final = frozenset({Reason.HAND_UNAVAILABLE, Reason.HAND_CIRCUIT_OPEN, Reason.HAND_BUSY, Reason.HAND_TIMEOUT})
-_UNOFFERED: Final = frozenset({"anthropic", "client"})
-"""Adapters whose actions are no tools of a run: models, and what a client runs itself."""
 
 _log = structlog.get_logger("handrail.runs")
 
@@ -58,6 +59,8 @@ class Drive:
     asked: Asked
     order: Sequence[str] = field(init=False)
     """The brains that fit, in the order in which they are asked."""
+    _counted: int = -1
+    """The newest turn whose tokens the metrics have: a turn that is put off is looked at again."""
 
     def __post_init__(self) -> None:
         asked = self.asked
@@ -137,7 +140,7 @@ class Drive:
     async def _next(self, turns: Sequence[Turn]) -> None:
         if not turns:
             first = RunTurn(self.run.run_id, 0, TurnKind.MODEL, self.run.brain, 1, 1, 0)
-            await self._ask(first, conversation.opening(self.asked), set(), request=self.asked.prompt)
+            await self._ask(first, conversation.opening(self.asked), set(), (), request=self.asked.prompt)
             return
         last = turns[-1]
         plan = await self._settled(last)
@@ -153,9 +156,11 @@ class Drive:
         messages = _messages(state)
         if state.status is StepStatus.SUCCEEDED:
             answer = _answer(state)
-            for kind, number in answer.usage.items():
-                self.parts.pipeline.metrics.run_tokens.labels(turn.brain, kind).inc(number)
-            await self._after_answer(turn, messages, answer)
+            if turn.number > self._counted:
+                self._counted = turn.number
+                for kind, number in answer.usage.items():
+                    self.parts.pipeline.metrics.run_tokens.labels(turn.brain, kind).inc(number)
+            await self._after_answer(turn, messages, answer, state.step.data_subjects)
             return
         if state.status.final and not _elsewhere(state) and state.status is not StepStatus.AMBIGUOUS:
             raise _Over(RunStatus.FAILED, _reason(state), _note(state))
@@ -165,19 +170,21 @@ class Drive:
         away = _tried(turns) if _elsewhere(state) else set()
         again = _following(turn, TurnKind.MODEL, turn.brain, turn.attempt + 1, 1, turn.tokens)
         try:
-            await self._ask(again, messages, away)
+            await self._ask(again, messages, away, state.step.data_subjects)
         except _Over as over:
             if over.reason is Reason.RUN_BRAIN:
                 raise _Over(RunStatus.FAILED, _reason(state), _note(state)) from None
             raise
 
-    async def _after_answer(self, turn: RunTurn, messages: Sequence[Block], answer: Answer) -> None:
+    async def _after_answer(
+        self, turn: RunTurn, messages: Sequence[Block], answer: Answer, people: Sequence[str]
+    ) -> None:
         tokens = turn.tokens + answer.tokens
         if answer.stopped:
             raise _Over(RunStatus.FAILED, Reason.RUN_STOPPED, answer.stopped)
         if answer.goes_on:
             again = _following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens)
-            await self._ask(again, conversation.answered(messages, answer), set())
+            await self._ask(again, conversation.answered(messages, answer), set(), people)
             return
         if not answer.calls:
             raise _Over(RunStatus.DONE)
@@ -196,6 +203,9 @@ class Drive:
         ]
         if turn.steps + len(actions) > self.run.steps_max:
             raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps")
+        if tokens >= self.run.tokens_max:
+            # Nobody could be told what comes of the calls.
+            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "tokens")
         why = Reason.SCHEMA_UNKNOWN_ACTION
         if actions:
             step = _following(turn, TurnKind.TOOLS, turn.brain, 0, len(actions), tokens)
@@ -206,15 +216,17 @@ class Drive:
                     raise
                 why = error.reason
             else:
+                if len(actions) < len(answer.calls):
+                    self._count_unknown(person)
                 return
-        else:
+        if len(actions) < len(answer.calls):
             self._count_unknown(person)
         results = [
             conversation.refused(call, why if call.name in offered else Reason.SCHEMA_UNKNOWN_ACTION)
             for call in answer.calls
         ]
         told = conversation.told(conversation.answered(messages, answer), results)
-        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens), told, set())
+        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens), told, set(), people)
 
     async def _after_calls(self, turn: RunTurn, plan: PlanState, asked: PlanState) -> None:
         [question] = asked
@@ -229,12 +241,26 @@ class Drive:
             else:
                 results.append(conversation.outcome(call, state.view(plan.plan.plan_id), characters))
         told = conversation.told(conversation.answered(messages, answer), results)
-        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, turn.tokens), told, set())
+        people = {*question.step.data_subjects, *await self._people(plan)}
+        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, turn.tokens), told, set(), sorted(people))
+
+    async def _people(self, plan: PlanState) -> set[str]:
+        """Whom the calls concern, by the keys that seal what they took and gave: the next question says it again, and
+        is destroyed with it."""
+        values = [state.commitments[name] for state in plan for name in ("args", "result") if name in state.commitments]
+        owners = await self.parts.pipeline.payloads.owners(values)
+        return {name for name in map(person_named, owners) if name is not None}
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, turn: RunTurn, messages: Sequence[Block], away: set[str], **more: Any) -> None:
-        """Put the conversation to the turn's brain, or to the next that fits where that is away."""
+    async def _ask(
+        self, turn: RunTurn, messages: Sequence[Block], away: set[str], people: Sequence[str], **more: Any
+    ) -> None:
+        """Put the conversation to the turn's brain, or to the next that fits where that is away.
+
+        Args:
+            people: whom the conversation concerns beside the author.
+        """
         if turn.steps > self.run.steps_max:
             raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps")
         left = self.run.tokens_max - turn.tokens
@@ -245,7 +271,9 @@ class Drive:
         brain = self.parts.settings.brains[name]
         most = min(brain.max_tokens, left)
         body = conversation.question(brain.model, most, self.asked, self._offered(person), messages)
-        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": brains.MESSAGES, "args": body}
+        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
+        if people:
+            action["data_subjects"] = list(people)
         if self.asked.purpose is not None:
             more["purpose"] = self.asked.purpose
         asked = RunTurn(turn.run_id, turn.number, turn.kind, name, turn.attempt, turn.steps, turn.tokens)
@@ -271,7 +299,10 @@ class Drive:
             person = await self.parts.pipeline.directory.person(self.run.tenant, self.run.principal)
         except Refused:
             raise _Over(RunStatus.FAILED, Reason.AUTH_FORBIDDEN) from None
-        return self.asked.narrowed(person)
+        narrowed = self.asked.narrowed(person)
+        if not permits(narrowed, Permission.PLANS_SUBMIT):
+            raise _Over(RunStatus.FAILED, Reason.AUTH_FORBIDDEN)
+        return narrowed
 
     def _offered(self, person: Principal) -> Mapping[str, OfferedTool]:
         """The tools that the model may call: what the person may use now, of the hands that the run is about."""
@@ -281,7 +312,8 @@ class Drive:
         return self.tools.offered(
             manifest
             for manifest in listed
-            if manifest.adapter not in _UNOFFERED
+            if not manifest.model
+            and not manifest.client
             and manifest.hand not in models
             and (wanted is None or manifest.hand in wanted)
         )

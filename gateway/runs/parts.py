@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,19 +9,18 @@ from typing import Any, Final
 import structlog
 
 from gateway.approvals.withdrawal import withdraw
-from gateway.canonical import canonical
+from gateway.connector import signed_plan
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import RUNS, Principal, RunTurn, TurnKind, UnverifiedPlan
+from gateway.errors import HandrailError, Refused
+from gateway.model import RUNS, Principal, RunTurn, TurnKind
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
-from gateway.ports import Append, Purpose, Typ
+from gateway.ports import Append
 from gateway.ports.runs import Run, RunStatus, RunStore, Turn
 from gateway.reasons import Conflict, Reason
 from gateway.settings import Settings
 from gateway.state import PlanState
 
-LIFETIME_SECONDS: Final = 60
 PAUSE_SECONDS: Final = 0.5
 """Before what could not be done now is tried again; it doubles up to"""
 PAUSE_MAX_SECONDS: Final = 15.0
@@ -71,7 +69,8 @@ class Parts:
     async def submit(
         self, run: Run, turn: RunTurn, person: Principal, actions: Sequence[Mapping[str, Any]], **more: Any
     ) -> None:
-        """Take a turn: sign its plan and send it on its way, again and again where nothing can be recorded now.
+        """Take a turn: sign its plan and send it on its way, once. Whoever tries again later asks anew what may be done
+        then, and on whose behalf.
 
         Args:
             more: further members of the plan.
@@ -79,36 +78,18 @@ class Parts:
         Raises:
             Refused: the plan is refused and nothing of it ran; ``request.conflict`` (``run.turn``) where the run went
                 on elsewhere.
+            Unavailable: not now.
         """
-        pause = PAUSE_SECONDS
-        while True:
-            now = self.clock()
-            issued_at = int(now)
-            claims = {
-                "v": 1,
-                "iss": RUNS,
-                "sub": person.id,
-                "aud": self.pipeline.log.origin,
-                "tenant": run.tenant,
-                "context_id": run.run_id,
-                "jti": secrets.token_hex(16),
-                "iat": issued_at,
-                "exp": issued_at + min(LIFETIME_SECONDS, self.settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "run": {name: getattr(turn, name) for name in RunTurn.__slots__} | {"kind": str(turn.kind)},
-                "actions": list(actions),
-                **more,
-            }
-            try:
-                signed = self.pipeline.signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(claims))
-                await self.pipeline.submit(UnverifiedPlan(signed.encode("ascii"), person, now))
-            except Unavailable as error:
-                _log.info("turn put off", run_id=run.run_id, code=str(error.reason), detail=error.detail)
-                await asyncio.sleep(pause)
-                pause = min(PAUSE_MAX_SECONDS, pause * 2)
-            else:
-                self.bells.ring(run.run_id)
-                return
+        now = self.clock()
+        claims = {
+            "run": {name: getattr(turn, name) for name in RunTurn.__slots__} | {"kind": str(turn.kind)},
+            **more,
+        }
+        plan = signed_plan(
+            RUNS, self.pipeline.signer, self.settings, person, run.run_id, actions, now=now, claims=claims
+        )
+        await self.pipeline.submit(plan)
+        self.bells.ring(run.run_id)
 
     async def finish(
         self, run: Run, turns: Sequence[Turn], status: RunStatus, reason: Reason | None, note: str = ""
@@ -139,7 +120,15 @@ class Parts:
         self.pipeline.metrics.runs.labels(str(status)).inc()
         self.bells.ring(run.run_id)
         if turns and status is not RunStatus.DONE:
-            await self.withdraw(turns[-1].plan_id, reason or Reason.RUN_CANCELLED)
+            await self.try_to_withdraw(turns[-1].plan_id, reason or Reason.RUN_CANCELLED)
+
+    async def try_to_withdraw(self, plan_id: str, reason: Reason) -> None:
+        """:meth:`withdraw`, or leave it to the next look: the run has ended either way, and no plan that cannot be
+        withdrawn keeps another one open."""
+        try:
+            await self.withdraw(plan_id, reason)
+        except HandrailError as error:
+            _log.warning("still waits for people", plan_id=plan_id, code=str(error.reason), detail=error.detail)
 
     async def withdraw(self, plan_id: str, reason: Reason) -> None:
         """Cancel what of a plan waits for people: nobody can approve it any more. What runs is seen through."""

@@ -239,6 +239,13 @@ class Runs:
         """Take up what this gateway drove before, and what nobody drives."""
         self._upkeep = asyncio.create_task(self._look_again_and_again())
 
+    def leave(self) -> None:
+        """Take no further turn: the gateway is about to stop. A plan that is under way is seen through like any."""
+        for _, task in self._driving.values():
+            task.cancel()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+
     async def close(self) -> None:
         """Stop driving. Runs go on at another gateway at once, or here at the next start."""
         tasks = [task for _, task in self._driving.values()]
@@ -279,7 +286,7 @@ class Runs:
             if not known and self._of.total() < parts.settings.runs.max_concurrent:
                 await self._take(driver, now)
         for plan_id in await parts.store.left_waiting():
-            await parts.withdraw(plan_id, Reason.RUN_CANCELLED)
+            await parts.try_to_withdraw(plan_id, Reason.RUN_CANCELLED)
 
     async def _take(self, driver: Driver, now: float) -> None:
         """Become the driver of a run. One that cannot be read keeps none of the others from going on."""

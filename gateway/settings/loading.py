@@ -142,6 +142,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _kinds_are_known(self) -> "Settings":
+        if unknown := sorted({*self.anthropic.redact_personal} - self.results.kinds):
+            raise ValueError(
+                f"anthropic.redact_personal: there is no kind {unknown[0]}; declare [results.recognisers.{unknown[0]}]"
+            )
         for hand_id, hand in self.hands.items():
             for action, word in hand.actions.items():
                 if unknown := sorted({*word.results.personal_kinds} - self.results.kinds):

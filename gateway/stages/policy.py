@@ -10,6 +10,7 @@ from gateway.arguments import amount
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
+from gateway.mcp_methods import needs_its_client
 from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
@@ -43,9 +44,9 @@ async def decide(
         state.amount = _amount(state)
     await contexts.prepare(plan)
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
-    manifests = {state.step.id: state.manifest for state in states}
+    judged = {state.step.id: state for state in states}
     decisions = {
-        name: _enforceable(decision, kinds, manifests.get(name))
+        name: _enforceable(decision, kinds, judged.get(name))
         for name, decision in (await engine.decide(policy_input)).items()
     }
     subjects = _subjects(plan, states, decisions)
@@ -63,15 +64,25 @@ async def decide(
     contexts.decided(plan, states)
 
 
-def _enforceable(decision: Decision, kinds: Collection[str], manifest: Manifest | None) -> Decision:
-    """The decision; or a denial, where it wants something taken out of the result that nobody here could find, or
-    anything that cannot be kept where the client runs the step."""
+def _enforceable(decision: Decision, kinds: Collection[str], state: StepState | None) -> Decision:
+    """The decision; or a denial, where it wants something taken out of the result that nobody here could find, anything
+    that cannot be kept where the client runs the step, or an approval of what cannot wait for one."""
     duties = decision.obligations
+    manifest = None if state is None else state.manifest
     found = {*duties.redact_personal} <= {EVERY_KIND, *kinds}
-    if decision.effect is Effect.DENY or (found and not release.unkept(manifest, duties)):
+    waits = decision.effect is not Effect.ASK or not _passes_by(state)
+    if decision.effect is Effect.DENY or (found and waits and not release.unkept(manifest, duties)):
         return decision
     said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
-    return Decision(decision.step_id, Effect.DENY, (said,), decision.policy_digest)
+    why = () if waits else decision.reasons
+    return Decision(decision.step_id, Effect.DENY, (said, *why), decision.policy_digest)
+
+
+def _passes_by(state: StepState | None) -> bool:
+    """Whether the step would be for nothing once people answered."""
+    return (
+        state is not None and state.manifest is not None and needs_its_client(state.manifest.adapter, state.step.action)
+    )
 
 
 def _subjects(plan: PlanState, states: Sequence[StepState], decisions: Mapping[str, Decision]) -> tuple[str, ...]:

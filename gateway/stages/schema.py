@@ -93,7 +93,7 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
                     "idempotency_key": {"type": "string", "pattern": _ID},
                     "data_subjects": {
                         "type": "array",
-                        "maxItems": 64,
+                        "maxItems": data_subjects.NAMED_MAX,
                         "items": {"type": "string", "minLength": 1, "maxLength": 256},
                     },
                 },

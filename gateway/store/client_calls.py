@@ -1,14 +1,13 @@
 """Steps that clients run, found by what the clients call them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, insert, literal_column, select
 
 from gateway.errors import Refused
 from gateway.model import ApprovalStatus, Principal
-from gateway.ports import Guard
+from gateway.ports import Guard, StoredCall
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.reading import reading
 from gateway.store.tables import approvals, client_calls, plans, steps
@@ -20,15 +19,6 @@ _INSERT: Final = insert(client_calls)
 _RELEASED: Final = steps.c.status == literal_column("'released'")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCall:
-    """Where a call of a client's stands."""
-
-    plan_id: str
-    step_id: str
-    context_id: str
-
-
 class SqlClientCalls:
     """Reads; the one row that is written goes with the log."""
 
@@ -37,7 +27,7 @@ class SqlClientCalls:
 
     async def released(
         self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, ClientCall]:
+    ) -> Mapping[str, StoredCall]:
         """Call id -> its released step, of those that the caller asked for. Where there are several, as some endpoints
         count their calls from nought, the newest of this context, or else the newest.
 
@@ -67,9 +57,9 @@ class SqlClientCalls:
 
         rows = await reading(self._engine, "calls of clients", read)
         rows = sorted(rows, key=lambda row: row.context_id == context_id)
-        return {row.call_id: ClientCall(row.plan_id, row.step_id, row.context_id) for row in rows}
+        return {row.call_id: StoredCall(row.plan_id, row.step_id, row.context_id) for row in rows}
 
-    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Sequence[ClientCall]:
+    async def approved(self, caller: Principal, hand: str, action: str, since: float) -> Sequence[StoredCall]:
         """Steps of the caller's on this action that people approved after they were asked since then, newest first.
 
         Raises:
@@ -84,7 +74,7 @@ class SqlClientCalls:
             .limit(GRANTED_MAX)
         )
         rows = await reading(self._engine, "approved calls", lambda connection: connection.execute(query).all())
-        return [ClientCall(row.plan_id, row.step_id, row.context_id) for row in rows]
+        return [StoredCall(row.plan_id, row.step_id, row.context_id) for row in rows]
 
     @staticmethod
     def naming(caller: Principal, call_id: str, plan_id: str, step_id: str) -> Guard:

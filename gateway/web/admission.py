@@ -89,6 +89,10 @@ class Admission:
         if len(self._held) > KEYS_MAX:
             self._held.popitem(last=False)
 
+    def forget(self, credential: object) -> None:
+        """A credential does not hold any more: it is looked up like any other."""
+        self._held.pop(hash(credential), None)
+
     def fails(self, scope: Mapping[str, Any], error: HandrailError) -> None:
         """Count a request that was refused, against its address, where it was for its credential."""
         if not error.reason.startswith(_REFUSED):

@@ -55,6 +55,7 @@ class AnswerStream:
             try:
                 await _unless(departure, self._pump(answer, send))
             finally:
+                answer.gone.set()
                 await _close(answer.parts)
         finally:
             departure.cancel()

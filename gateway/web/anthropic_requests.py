@@ -13,6 +13,8 @@ from gateway.reasons import Reason
 PREFIX: Final = "/anthropic"
 KEY_HEADER: Final = b"x-handrail-key"
 CREDENTIALS: Final = ("authorization", "x-api-key")
+OURS: Final = "hr_"
+"""How keys of Handrail begin."""
 REQUEST_ID: Final = "request-id"
 _ONCE: Final = ("host", "content-length", "content-type", "content-encoding", "transfer-encoding")
 """Headers of which a second one makes two readers see two requests."""
@@ -56,10 +58,12 @@ def single_headers(request: Request) -> dict[str, str]:
 
 
 def own_credential(headers: Mapping[str, str]) -> dict[str, str]:
-    """The client's own credential for the provider, where its Handrail key has a header of its own."""
+    """The client's own credential for the provider, where its Handrail key has a header of its own. What is a key of
+    Handrail is none, whichever header a client puts it into."""
     if KEY_HEADER.decode() not in headers:
         return {}
-    return {name: headers[name] for name in CREDENTIALS if name in headers}
+    named = {name: headers[name] for name in CREDENTIALS if name in headers}
+    return {name: value for name, value in named.items() if not value.rpartition(" ")[2].startswith(OURS)}
 
 
 def problem(error: HandrailError, status: int, request_id: str, headers: Mapping[str, str]) -> Response:

@@ -76,7 +76,7 @@ class AuthenticationMiddleware:
             else:
                 credential = _credential(scope)
                 admission.look(scope, credential)
-                scope[PRINCIPAL] = principal = await authenticate(scope)
+                scope[PRINCIPAL] = principal = await _holder(admission, scope, credential)
                 admission.holds(credential)
                 admission.enter(principal)
         except HandrailError as error:
@@ -109,11 +109,20 @@ def _admit(admission: Admission, scope: Scope) -> None:
         admission.open(scope)
 
 
+async def _holder(admission: Admission, scope: Scope, credential: object) -> Principal:
+    """See :func:`authenticate`. What held once and does not any more has no right to further looks."""
+    try:
+        return await authenticate(scope)
+    except Refused:
+        admission.forget(credential)
+        raise
+
+
 def _credential(scope: Scope) -> object:
-    """What the request shows, to be compared and not to be read; the same for the same."""
+    """What the request shows, to be compared and not to be read; the same for the same, however it is written."""
     for name, value in _headers(scope):
         if name == b"authorization":
-            return value
+            return value[len(_SCHEME) :].strip() if value[: len(_SCHEME)].lower() == _SCHEME else value
     certificate = certificate_of(scope)
     return None if certificate is None else certificate.thumbprint
 

@@ -75,9 +75,10 @@ class DrainingServer(uvicorn.Server):
             _log.warning(_MESSAGE, phase="given up", requests=len(self.server_state.tasks))
 
     async def _finish(self) -> None:
-        """Requests, then plans: a request may still be taken that began before."""
-        while self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks)
+        """Requests that began before, for one may still be taken; then plans. What is asked from now on is refused, and
+        waiting for it too would let whoever asks on and on keep the rest from its end."""
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks))
         await self._gateway.finish()
 
     async def _unless_forced(self, work: Coroutine[Any, Any, None], seconds: float | None) -> bool:

@@ -12,13 +12,13 @@ import httpx2
 from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused
-from gateway.manifest import Manifest
+from gateway.manifest import MESSAGES, Manifest
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters import http_answer, peer_url
 from hand_adapters.anthropic import request
-from hand_adapters.anthropic.declaration import MESSAGES, PATH, manifest_of, model_of
+from hand_adapters.anthropic.declaration import PATH, manifest_of, model_of
 from hand_adapters.anthropic.forward import forward
 from hand_adapters.anthropic.routes import BETAS
 from hand_adapters.anthropic.transport import CALL, DialedTransport

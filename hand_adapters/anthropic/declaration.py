@@ -4,14 +4,13 @@ the Messages API need beside it (``routes``)."""
 from typing import Any, Final
 
 from gateway.errors import Refused
-from gateway.manifest import Manifest, SideEffects
+from gateway.manifest import MESSAGES, Manifest, SideEffects
 from gateway.reach import SecretPlace
 from gateway.settings import ActionSettings, HandSettings, ModelSettings, SettingsError, origin_of
 from hand_adapters import annotate, peer_url
 from hand_adapters.anthropic.routes import ROUTES
 from hand_adapters.schemas import SchemaError
 
-MESSAGES: Final = "model.messages"
 PATH: Final = "/v1/messages"
 
 _ANY: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}

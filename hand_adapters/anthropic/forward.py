@@ -45,7 +45,8 @@ async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, re
 
     Raises:
         HandError: ``hand.unavailable`` (no connection: not executed), ``hand.timeout``, ``hand.lost_reply`` (unknown),
-            ``hand.protocol`` (a redirect, a coded answer; executed) before anything was passed on.
+            ``hand.protocol`` (a redirect, a coded answer, a status that is neither 200 nor an error; executed) before
+            anything was passed on.
     """
     route = ROUTES[call.action]
     body = _body(route, relay, call)
@@ -66,12 +67,13 @@ async def forward(http: aiohttp.ClientSession, base_url: str, call: HandCall, re
         except _Gone:
             return HandResult((_LEFT,), {"type": "broken_off", "message": "nobody waits"}, is_error=True)
     async with response:
-        if 300 <= response.status < 400 or response.status < 200:
+        if response.status != 200 and not 400 <= response.status < 600:
+            # Clients take any 2xx for a message; only that of a 200 is looked through.
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, f"status {response.status}")
         if response.headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "a coded answer that was not asked for")
         if relay is not None:
-            relay.begin(response.status, dict(response.headers))
+            relay.begin(response.status, await _headers(response, call))
         left = max(0.0, call.deadline_seconds - (time.monotonic() - began))
         streamed = response.status == 200 and response.content_type == _EVENT_STREAM
         taking = _Stream(response, relay, call) if streamed and relay is not None else _Whole(response, relay, call)
@@ -95,6 +97,7 @@ class _Whole:
     def __init__(self, response: aiohttp.ClientResponse, relay: Relay | None, call: HandCall) -> None:
         self._response = response
         self._relay = relay
+        self._call = call
         self._limit = call.result_max_bytes
         self._body = bytearray()
 
@@ -103,8 +106,11 @@ class _Whole:
             self._body += chunk
             if len(self._body) > self._limit:
                 raise HandError(Reason.HAND_RESULT_TOO_LARGE, HandFailure.EXECUTED, "answer too large")
-            if self._relay is not None:
-                await self._relay.chunk(chunk)
+        if self._relay is not None:
+            # An endpoint, or a proxy before it, may tell a key back, in an error above all.
+            said = self._body.decode("latin-1")
+            found = await self._call.search(said)
+            await self._relay.chunk(bytes(self._body) if found == said else found.encode("latin-1"))
 
     def result(self) -> HandResult:
         said = _read(bytes(self._body), lines=self._response.content_type in _LINES)
@@ -122,6 +128,7 @@ class _Stream:
     def __init__(self, response: aiohttp.ClientResponse, relay: Relay, call: HandCall) -> None:
         self._response = response
         self._relay = relay
+        self._call = call
         self._room = call.result_max_bytes
         self._assembly = Assembly()
 
@@ -147,6 +154,9 @@ class _Stream:
     async def _pass(self, events: Iterator[StreamEvent]) -> None:
         for event in events:
             self._assembly.take(event)
+            said = event.raw.decode("utf-8")
+            if await self._call.search(said) != said:
+                raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "an event with a secret of the hand")
             await self._relay.event(event)
 
     def result(self) -> HandResult:
@@ -158,6 +168,15 @@ class _Stream:
 
     def broken(self, why: str) -> HandResult:
         return _broken(self._response, why, self._assembly.message)
+
+
+async def _headers(response: aiohttp.ClientResponse, call: HandCall) -> dict[str, str]:
+    """Of the answer; where they hold a secret of the hand, the kind of its body alone."""
+    headers = dict(response.headers)
+    said = "\n".join(headers.values())
+    if await call.search(said) == said:
+        return headers
+    return {"content-type": response.content_type}
 
 
 def _read(body: bytes, *, lines: bool) -> Any:

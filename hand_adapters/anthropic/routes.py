@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from gateway.manifest import SideEffects
+from gateway.manifest import MESSAGES, SideEffects
 
 BETAS: Final = "betas"
 """The member of the args that is no member of the body, as in the SDK: it goes out as ``anthropic-beta``."""
@@ -59,7 +59,7 @@ class Route:
 _OPEN: Final = {"type": "object", "additionalProperties": True}
 _BATCHES: Final = "/v1/messages/batches"
 ROUTES: Final[Mapping[str, Route]] = {
-    "model.messages": Route("POST", "/v1/messages", "Ask the model.", body=True),
+    MESSAGES: Route("POST", "/v1/messages", "Ask the model.", body=True),
     "model.count_tokens": Route(
         "POST",
         "/v1/messages/count_tokens",

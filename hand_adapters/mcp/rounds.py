@@ -57,16 +57,27 @@ async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
     """Run a call in as many rounds as it takes, all within its deadline.
 
     Raises:
-        HandError: as ``once`` does; ``hand.protocol`` of a server that asks what it may not, or without end;
-            ``hand.failed`` where a question got no answer; ``hand.timeout``: unknown, for the server may have acted.
+        HandError: as ``once`` does, but unknown from the second round on, for the server may have acted in the first;
+            ``hand.protocol`` of a server that asks what it may not, or without end; ``hand.failed`` where a question
+            got no answer; ``hand.timeout``. These are unknown, too.
     """
     loop = asyncio.get_running_loop()
     ends = loop.time() + call.deadline_seconds
     sent: Round | None = None
+    questions = 0
     for number in range(ROUNDS_MAX):
-        outcome = await once(replace(call, deadline_seconds=max(0.0, ends - loop.time())), sent)
+        try:
+            outcome = await once(replace(call, deadline_seconds=max(0.0, ends - loop.time())), sent)
+        except HandError as error:
+            if sent is not None and error.failure is HandFailure.NOT_EXECUTED:
+                # So it is with this round. The server had the call in the ones before, and may have acted.
+                error.failure = HandFailure.UNKNOWN
+            raise
         if isinstance(outcome, HandResult):
             return outcome
+        questions += len(outcome.requests)
+        if questions > QUESTIONS_MAX:
+            raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "too many questions")
         try:
             async with asyncio.timeout_at(ends):
                 if not outcome.requests:
@@ -81,13 +92,13 @@ async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
 
 async def _answers(call: HandCall, declared: Declared, asked: Asked) -> dict[str, Any]:
     """The answers of one round. Raises ``HandError`` where there is one missing."""
-    if call.conversation is None or len(asked.requests) > QUESTIONS_MAX:
+    if call.conversation is None:
         raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
     if not all(talk.offered(declared, call, one.get("method")) for one in asked.requests.values()):
         raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "a question that nobody said can be answered")
     questions = asyncio.gather(
         *(
-            talk.ask(declared, call, key, str(one["method"]), one.get("params") or {})
+            talk.ask(declared, call, key, str(one["method"]), one.get("params", {}))
             for key, one in asked.requests.items()
         )
     )

@@ -214,7 +214,7 @@ def offered(declared: Declared, call: HandCall, method: object) -> bool:
 
 
 async def ask(
-    declared: Declared, call: HandCall, key: str, method: str, params: Mapping[str, Any]
+    declared: Declared, call: HandCall, key: str, method: str, params: object
 ) -> Mapping[str, Any] | ErrorData:
     """Ask the client of a call one question of its server.
 
@@ -225,6 +225,8 @@ async def ask(
         return ErrorData(code=METHOD_NOT_FOUND, message="Method not found")
     question = McpQuestion(method)
     try:
+        if not isinstance(params, Mapping):
+            raise ValueError("no params")  # noqa: TRY004 - answered like any other that is no question
         asked = _question(declared, question, params)
     except ValueError:
         return ErrorData(code=INVALID_PARAMS, message="Invalid params")

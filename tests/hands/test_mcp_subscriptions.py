@@ -1,6 +1,9 @@
 """Resources that clients watch, and lists that change, through a whole gateway."""
 
 import asyncio
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from mcp import MCPError
@@ -13,7 +16,12 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
-from gateway.ingress.mcp.subscriptions import WATCHED_MAX, Subscriber
+from gateway.errors import Refused, Unavailable
+from gateway.freeze import Cause, Freeze, FreezeState, Scope
+from gateway.ingress.mcp.calls import Calls
+from gateway.ingress.mcp.subscriptions import WATCHED_MAX, Subscriber, _Session, _Stream
+from gateway.model import Principal, Role
+from gateway.reasons import Reason
 from tests.hands.servers.talker import ERAS, Talker, refusing
 from tests.hands.talk_support import Person, client, talking
 from tests.until import until
@@ -130,9 +138,85 @@ async def test_a_session_and_a_principal_watch_only_so_much(server, tmp_path):
                     pass
 
 
+async def test_who_may_not_be_told_any_more_is_not():
+    """Revoked, say, or frozen, since the watch began."""
+    told, stands = [], {"u": True, "v": True, "w": True}
+
+    class Told:
+        async def send_resource_updated(self, uri):
+            told.append(uri)
+
+        async def send_notification(self, notification, related_request_id):
+            told.append(notification.params.uri)
+
+    async def may_hear(uri):
+        if stands[uri] is None:
+            raise Unavailable(Reason.LOG_UNAVAILABLE)
+        return stands[uri]
+
+    session, bells = _Session(SimpleNamespace(session=Told())), (asyncio.Event(), asyncio.Event())
+    stream = _Stream(SimpleNamespace(session=Told(), request_id=1), bells)
+    watched = {one: Subscriber(one, session.changed, session.lost, partial(may_hear, one)) for one in stands}
+    session.watched |= watched
+    stands |= {"v": False, "w": None}
+    for one in watched.values():
+        one.updated("")
+    await session._saying
+    assert told == ["u"]
+    assert sorted(session.watched) == ["u", "w"], "what cannot be known now may be known at the next change"
+    assert [one.cancelled.is_set() for one in watched.values()] == [False, True, False]
+    stream.changed(watched["u"])
+    assert await stream.more(0)
+    stream.changed(watched["v"])
+    assert not await stream.more(0), "and its stream ends"
+    stream.changed(watched["w"])
+    with pytest.raises(Unavailable):
+        await stream.more(0)
+    assert told == ["u", "u"]
+
+
+async def test_who_may_be_told_is_asked_of_those_who_know():
+    ada = Principal("ada", "t1", "pseudonym-ada", frozenset({Role.AGENT}))
+    known = {"pseudonym-ada": ada}
+    frozen = FreezeState()
+
+    class Directory:
+        async def person(self, tenant, pseudonym):
+            if tenant != "t1" or pseudonym not in known:
+                raise Refused(Reason.REQUEST_NOT_FOUND)
+            return known[pseudonym]
+
+    class Freezes:
+        async def current(self):
+            return frozen
+
+    def freeze(scope, subject):
+        return FreezeState.of([Freeze("f", "t1", scope, subject, Cause.DRILL, "p-x", 5.0, index=7)], 8)
+
+    pipeline = SimpleNamespace(directory=Directory(), freezes=Freezes())
+    calls = Calls(SimpleNamespace(pipeline=pipeline))
+    assert await calls.may_hear(ada, "crm", "c")
+    for scope, subject in (
+        (Scope.PRINCIPAL, "pseudonym-ada"),
+        (Scope.HAND, "crm"),
+        (Scope.CONTEXT, "c"),
+    ):
+        frozen = freeze(scope, subject)
+        assert not await calls.may_hear(ada, "crm", "c"), scope
+    frozen = FreezeState()
+    known["pseudonym-ada"] = replace(ada, hands=frozenset({"erp"}))
+    assert not await calls.may_hear(ada, "crm", "c"), "it lost the hand"
+    known.clear()
+    assert not await calls.may_hear(ada, "crm", "c"), "it was revoked"
+
+
 async def test_a_watcher_that_left_is_told_nothing():
     told: list[str] = []
-    subscriber = Subscriber("u", told.append, told.append)
+
+    def tell(subscriber):
+        told.append(subscriber.uri)
+
+    subscriber = Subscriber("u", tell, tell, lambda: None)
     subscriber.updated("whatever its server calls it")
     subscriber.cancelled.set()
     subscriber.updated("u")

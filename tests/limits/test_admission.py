@@ -96,6 +96,26 @@ async def test_who_guesses_keys_loses_the_right_to_have_more_looked_up() -> None
         assert gateway.metrics.registry.get_sample_value("handrail_http_limited_total", {"reason": "limit.anonymous"})
 
 
+async def test_a_key_that_was_revoked_is_not_looked_up_for_ever() -> None:
+    """That it held once gives whoever has it no right to look-ups while their address has none."""
+    async with limited(anonymous_per_second=SLOW, anonymous_burst=2) as (client, gateway):
+        assert (await client.get("/v1/me", headers=AGENT)).status_code == 200
+        gateway.directory.revoked.add("hr_agent_key")
+        for _ in range(2):
+            assert (await client.get("/v1/me", headers=AGENT)).status_code == 401
+        for _ in range(2):
+            assert problem(await client.get("/v1/me", headers=AGENT)) == (429, "limit.anonymous")
+
+
+async def test_a_key_is_remembered_once_however_it_is_written() -> None:
+    """Or one key, spelt in ten thousand ways, would push out what is known of its neighbours'."""
+    async with limited() as (client, _):
+        for scheme in ("Bearer ", "bearer ", "Bearer    ", "BEARER "):
+            assert (await client.get("/v1/me", headers={"authorization": f"{scheme}hr_agent_key"})).status_code == 200
+        app: Any = client._transport
+        assert len(app.app.state.admission._held) == 1
+
+
 async def test_a_good_result_of_a_remote_hand_costs_its_address_nothing() -> None:
     async with limited(anonymous_per_second=SLOW, anonymous_burst=2) as (client, _):
         path, body = "/v1/steps/jti/result", {"content": [], "structured": None, "is_error": False}

@@ -104,6 +104,30 @@ async def test_plans_whose_requests_are_over_are_waited_for(monkeypatch: pytest.
         assert one.gateway.closed == 1
 
 
+async def test_who_asks_during_a_stop_keeps_nothing_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that drips in needs no key: it must not hold up what ends runs and plans."""
+    async with served(drain_seconds=3600) as one, client(one) as http:
+        one.gateway.pipeline.slow = asyncio.Event()
+        under_way = asyncio.create_task(http.post("/v1/plans", content=b"a", headers=JOSE))
+        await until(lambda: len(one.gateway.pipeline.submitted) == 1)
+        finished = asyncio.Event()
+
+        async def finish() -> None:
+            finished.set()
+
+        monkeypatch.setattr(one.gateway, "finish", finish)
+        one.signal()
+        await until(lambda: one.gateway.drain.begun)
+        dripping = asyncio.create_task(asyncio.Event().wait())
+        one.server.server_state.tasks.add(dripping)
+        one.gateway.pipeline.slow.set()
+        assert (await under_way).status_code == 200
+        try:
+            await asyncio.wait_for(finished.wait(), 20)
+        finally:
+            dripping.cancel()
+
+
 async def test_a_stop_is_noticed_before_anything_is_refused() -> None:
     async with served(drain_notice_seconds=300) as one, client(one) as http:
         one.signal()

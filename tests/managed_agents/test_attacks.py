@@ -1,5 +1,7 @@
 """What an agent, another client of its workspace, or an unlucky moment could do to get past the gateway."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import create_engine
 
@@ -7,6 +9,7 @@ from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.managed_agents import policies
+from gateway.model import Principal, Role
 from gateway.reasons import Reason
 from tests.managed_agents.stand_in import ALLOW, ASK, Session, custom, toolset
 from tests.managed_agents.world import World
@@ -222,6 +225,27 @@ async def test_a_principal_that_was_revoked_lets_nothing_go(world: World) -> Non
     assert answer["is_error"]
     assert world.calls == []
     assert world.service.answers(session, held) == [] or world.service.answers(session, held)[0]["result"] == "deny"
+
+
+async def test_a_principal_that_may_not_submit_plans_any_more_lets_nothing_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that was taken away stops the agents as a revocation does."""
+    session = world.session()
+    await world.follow(session)
+    directory = world.gateway.directory
+    known = directory.principal
+
+    async def demoted(tenant: str, principal_id: str) -> Principal:
+        return replace(await known(tenant, principal_id), roles=frozenset({Role.AUDITOR}))
+
+    monkeypatch.setattr(directory, "principal", demoted)
+    use = world.service.use(session, name="crm__read")
+    world.service.idle(session)
+    (answer,) = await world.answers(session, use)
+    assert answer["is_error"]
+    assert "verify.subject" in answer["content"][0]["text"]
+    assert world.calls == []
 
 
 async def test_what_is_frozen_is_not_let_go(world: World) -> None:

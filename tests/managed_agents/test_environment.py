@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.managed_agents.api import SessionsApi
 from tests.managed_agents.stand_in import ASK, Session, StandIn, custom, toolset
 from tests.managed_agents.world import World, opened
 from tests.until import until
@@ -40,7 +41,7 @@ async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World) -> No
     assert allowed["result"] == "allow"
     assert ran["type"] == "user.tool_result"
     assert not ran["is_error"]
-    assert "from the jail" in ran["content"][1]["text"]
+    assert "from the jail" in ran["content"][0]["text"]
     assert ("ack", work["id"]) in world.service.work_calls
     session.waits_for.clear()
     world.service.idle(session)
@@ -104,3 +105,20 @@ async def test_nobody_else_follows_a_session_of_the_environment(world: World) ->
     await until(lambda: world.service.answers(session, use))
     shown = await world.gateway.managed_agents.list(world.people["op"])
     assert [(one["connector"], one["session_id"]) for one in shown["sessions"]] == [("cloud.environment", session.id)]
+
+
+async def test_a_service_that_offers_nonsense_without_end_is_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment: Any = world.gateway.managed_agents.connectors["cloud.environment"]
+    asked = []
+
+    async def next_work(_: SessionsApi, *names: str) -> dict[str, Any]:
+        asked.append(names)
+        if len(asked) > 1000:
+            raise AssertionError("it asks on and on")
+        return {"id": 7}
+
+    monkeypatch.setattr(SessionsApi, "next_work", next_work)
+    await environment._discover()
+    assert 0 < len(asked) <= environment.environment.sessions_max

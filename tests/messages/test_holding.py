@@ -112,10 +112,11 @@ def test_an_input_in_two_places_is_none() -> None:
     assert [one.args for one in holder.waiting] == [None]
 
 
-def test_an_input_that_came_with_the_start_alone_is_the_input() -> None:
+@pytest.mark.parametrize(("began", "args"), [({"a": 1}, None), ({}, {}), (None, None), ([], None), (0, None)])
+def test_an_input_that_came_with_the_start_alone_is_one_to_some_clients_only(began: Any, args: Any) -> None:
     holder = Holder()
-    play(holder, [start(), *call(0, "", input={"a": 1}), *end()])
-    assert [one.args for one in holder.waiting] == [{"a": 1}]
+    play(holder, [start(), *call(0, "", input=began), *end()])
+    assert [one.args for one in holder.waiting] == [args]
 
 
 def test_two_calls_with_one_id_have_no_input() -> None:

@@ -76,7 +76,8 @@ async def test_a_batch_is_its_makers_alone(ready: World) -> None:
         answer = await get(ready, f"{BATCHES}/{batch_id}{path}", "rival", method)
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
     assert len(ready.api.requests) == before
-    assert (await get(ready, BATCHES, "rival")).json()["data"] == []
+    theirs = (await get(ready, BATCHES, "rival")).json()
+    assert theirs == {"data": [], "has_more": False, "first_id": None, "last_id": None}
     assert [one["id"] for one in (await get(ready, BATCHES)).json()["data"]] == [batch_id]
 
 

@@ -135,17 +135,20 @@ async def world(
     pinned: bool = True,
     keys: Mapping[str, str] | None = None,
     granted: Mapping[str, Sequence[str]] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[World]:
     """A gateway in a fresh home, with its people, its hands pinned and the key of the stand-in sealed.
 
     Args:
         keys: of the people of a home that is not fresh any more.
         granted: hand -> actions that agents may use though they change something, beside ``tools``.
+        more: hands beside these two; they are not pinned.
     """
     rules = home / "policies"
     policy = {"bundle": rules if rules.exists() else bundle(rules, {"code": sorted(tools), **(granted or {})})}
     changes = {"anthropic": {"ask_hold_seconds": 0.0}, "policy": policy, **(settings or {})}
-    built = build(Settings(home=home, server={"port": 0}, hands=hands(api, tools, **(model or {})), **changes))
+    offered = {**hands(api, tools, **(model or {})), **(more or {})}
+    built = build(Settings(home=home, server={"port": 0}, hands=offered, **changes))
     async with serving(create_app(built), built.settings) as port:
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(base_url=url, timeout=30) as http:

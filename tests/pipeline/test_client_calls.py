@@ -92,6 +92,17 @@ async def test_an_approval_is_for_that_call_of_that_principal_in_that_context(
     assert (await judge(house, RM))[0].go
 
 
+async def test_an_approved_call_that_was_made_and_reported_passes_no_second_time(house: House) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    [held] = await judge(house, RM)
+    await approve(house, held)
+    # Whoever follows the plan by its id sees that it was released, makes it, and says so.
+    await house.client_reports.report(AGENT, held.plan_id, held.step["id"], HandResult(()))
+    [again] = await judge(house, RM)
+    assert (again.go, again.held) == (False, True)
+    assert again.plan_id != held.plan_id
+
+
 async def test_of_many_that_ask_again_at_once_one_goes(house: House) -> None:
     house.policy.effects = {"Bash": Effect.ASK}
     [held] = await judge(house, RM)

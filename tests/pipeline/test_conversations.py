@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 
 from gateway.calls import HandCall, HandResult
 from gateway.conversations import Unanswered, Watcher
+from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.mcp_methods import McpMethod, McpQuestion
+from gateway.model import Effect
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from tests.pipeline.house import House, crash, step
+from tests.pipeline.house import APPROVER, ECHO_SCHEMA, House, crash, step
 
 
 class Silent:
@@ -65,3 +69,19 @@ async def test_a_call_has_its_own_plans_client_while_that_waits(house: House) ->
             await house.submit(one)
     assert [(call.conversation, call.carried) for call in seen] == [(talk, False), (None, True), (None, False)]
     assert not isinstance(talk, Watcher)
+
+
+@pytest.mark.parametrize("action", [one.value for one in (*McpQuestion, McpMethod.RESOURCES_SUBSCRIBE)])
+async def test_nobody_is_asked_to_approve_what_is_for_nothing_once_its_client_left(house: House, action: str) -> None:
+    """It would run after the answer came, when no call asks it and nobody listens, and fail."""
+    one = ActionManifest(action, "?", ECHO_SCHEMA, side_effects=SideEffects.NONE)
+    tools = {"tool": replace(one, name="tool"), "resources/read": replace(one, name="resources/read")}
+    house.hands.manifests["server"] = Manifest("server", "mcp", {action: one, **tools})
+    house.policy.effects |= dict.fromkeys((action, *tools), Effect.ASK)
+    [asked] = (await house.plan(step("a", action, hand="server")))["steps"]
+    assert (asked["status"], asked["error"]["code"]) == ("denied", "policy.obligation")
+    assert [reason["code"] for reason in asked["decision"]["reasons"]] == ["policy.obligation", "test.rule"]
+    assert (await house.approvals.list(APPROVER, "open", limit=10))["approvals"] == []
+    for name in tools:
+        [held] = (await house.plan(step("b", name, hand="server")))["steps"]
+        assert held["status"] == "held", "what a client calls waits as ever"

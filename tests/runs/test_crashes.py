@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.model import TurnKind
+from gateway.model import PlanStatus, TurnKind
 from gateway.runs.asked import Asked
 from gateway.runs.driver import Drive
 from tests.anthropic_api.answers import Answer, Cut
@@ -131,6 +131,31 @@ async def test_a_gateway_that_is_stopped_hands_its_runs_over(tmp_path: Path, api
         assert (view["status"], view["text"]) == ("done", "Kept.")
     assert [path for path, _ in at.calls] == ["/keep"]
     assert len(api.asked) == 2
+
+
+async def test_a_run_takes_no_further_turn_at_a_gateway_that_drains(tmp_path: Path, api: StandIn, at: Desk) -> None:
+    """What it has under way is seen through there, and the turn after it is the next life's."""
+    async with world(tmp_path, api, at) as here:
+        api.script(message(tool_use("desk__slow", {"text": "a"})))
+        run_id = await here.begin()
+        await at.reached.wait()
+        here.gateway.drain.begin()
+        at.hold.set()
+        tools = (await here.gateway.runs.parts.store.turns(run_id))[-1].plan_id
+
+        async def over() -> bool:
+            plan = await here.gateway.pipeline.load(tools)
+            return plan.status is PlanStatus.DONE
+
+        await until(over)
+        driving = [task for _, task in here.gateway.runs._driving.values()]
+        await asyncio.gather(*driving, return_exceptions=True)
+        assert len(api.asked) == 1
+        assert not here.count("RUNEND")
+    async with world(tmp_path, api, at) as here:
+        api.script(message("Done."))
+        assert (await here.ended(run_id))["text"] == "Done."
+    assert [path for path, _ in at.calls] == ["/slow"]
 
 
 async def test_two_drivers_of_one_run_take_each_turn_once(tmp_path: Path, api: StandIn, at: Desk) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.entries import EntryDraft, EntryType
 from gateway.reasons import Reason
 from tests.anthropic_api.answers import Answer, Cut, failure
 from tests.anthropic_api.blocks import message, text, thinking, tool_use
@@ -52,6 +53,18 @@ async def test_names_that_were_not_offered_run_nothing(here: World) -> None:
     assert [turn["kind"] for turn in view["turns"]] == ["model", "model"]
     offered = {tool["name"] for tool in sent(here.api)["tools"]}
     assert offered == {"desk__look", "desk__slow", "desk__keep", "desk__send"}
+
+
+async def test_a_guess_beside_a_good_call_is_on_record_too(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[EntryDraft] = []
+    monkeypatch.setattr(type(here.gateway.log), "aggregate", lambda _, draft, __: counted.append(draft))
+    here.api.script(message(tool_use("desk__look", {"text": "x"}, "a"), tool_use("vault__open", {}, "b")))
+    here.api.script(message("Well."))
+    assert (await here.run())["status"] == "done"
+    assert [path for path, _ in here.desk.calls] == ["/look"]
+    assert [(one.type, one.reasons) for one in counted] == [
+        (EntryType.SCHEMA_REJECTED, (str(Reason.SCHEMA_UNKNOWN_ACTION),))
+    ]
 
 
 async def test_a_run_offers_the_hands_that_it_is_about_and_no_others(here: World) -> None:
@@ -131,7 +144,21 @@ async def test_a_reference_that_a_model_writes_reaches_no_other_result(here: Wor
         (failure(401, "invalid x-api-key"), "hand.failed", "status 401"),
         (Answer([b""], 307, {"location": "https://elsewhere.example/v1/messages"}), "hand.failed", "status 307"),
     ],
-    ids=str,
+    ids=[
+        "max_tokens",
+        "max_tokens in a call",
+        "refusal",
+        "context window",
+        "a stop without a call",
+        "one id twice",
+        "10,000 calls",
+        "HTML",
+        "no message",
+        "6 MB",
+        "400",
+        "401",
+        "redirect",
+    ],
 )
 async def test_a_run_that_cannot_go_on_says_why(here: World, answer: Any, code: str, problem: str | None) -> None:
     here.api.script(answer)
@@ -177,6 +204,7 @@ async def test_budgets_end_a_run_before_more_is_used(here: World) -> None:
     here.api.script(message(look[0], input_tokens=90, output_tokens=10))
     view = await here.run(budget={"tokens": 100})
     assert (view["error"]["code"], view["error"]["problem"]) == ("run.budget", "tokens")
+    assert here.desk.calls == []
     assert view["tokens"] == 100
     assert sent(here.api)["max_tokens"] == 100
     over = await here.json("POST", "/v1/runs", {"prompt": "p", "budget": {"steps": 101}}, expect=400)

@@ -1,5 +1,6 @@
 """Runs and people: who may see and end them, who is asked, and what ends when somebody is stopped."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -7,11 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from gateway.errors import Refused, Unavailable
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import RUNS
+from gateway.model import RUNS, Principal, Role, UnverifiedPlan
+from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
+from gateway.runs.parts import Parts
 from gateway.runs.service import Wish
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
@@ -74,6 +80,31 @@ async def test_the_end_of_a_run_withdraws_what_waits(here: World) -> None:
     assert here.desk.calls == []
     assert here.count("RUNEND") == 2
     assert len(here.api.asked) == 2
+
+
+async def test_a_run_has_ended_also_where_what_waits_cannot_be_withdrawn_at_once(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its author hears that it is over, and the request is withdrawn as soon as it can be."""
+    withdraw, failures = Parts.withdraw, [Refused(Reason.REQUEST_CONFLICT), Refused(Reason.INTERNAL)]
+
+    async def failing(parts: Parts, plan_id: str, reason: Reason) -> None:
+        if failures:
+            raise failures.pop()
+        await withdraw(parts, plan_id, reason)
+
+    run_id, approval = await waiting(here)
+    monkeypatch.setattr(Parts, "withdraw", failing)
+    view = await here.json("POST", f"/v1/runs/{run_id}/cancel")
+    assert view["status"] == "cancelled"
+
+    async def closed() -> bool:
+        shown = await here.json("GET", f"/v1/approvals/{approval}", who="bob")
+        return bool(shown["status"] == "voided")
+
+    await until(closed)
+    assert not failures
+    assert here.desk.calls == []
 
 
 async def test_a_run_that_is_cancelled_while_a_tool_runs_is_seen_through_and_ends(here: World) -> None:
@@ -186,3 +217,67 @@ async def test_a_run_has_no_more_rights_than_the_login_that_began_it(here: World
     await here.gateway.runs.begin(narrow, Asked("p"), Wish())
     await until(lambda: here.count("RUNEND"))
     assert "tools" not in sent(here.api)
+
+
+async def test_whom_a_result_concerns_is_erased_from_the_conversation_too(
+    tmp_path: Path, api: StandIn, at: Desk
+) -> None:
+    """What a tool said of a customer is said again in every later question: it lies under the customer's key there."""
+    customers = at.hand()
+    customers["actions"]["look"] |= {"data_subjects": ["/structured/customer"], "results": {"personal_data": "redact"}}
+    at.says = {"customer": "Ann@Example.com", "note": "owes us Wilhelmina"}
+    async with world(tmp_path, api, at, hands={"desk": customers}) as here:
+        api.script(message(tool_use("desk__look", {"text": "a"})))
+        api.script(message(tool_use("desk__look", {"text": "b"})))
+        api.script(message("She owes us Wilhelmina."))
+        view = await here.run("Look at the desk.")
+        assert "Wilhelmina" in json.dumps(sent(api))
+        assert "ann@example.com" not in json.dumps(sent(api)).lower()
+        plans = [await here.gateway.pipeline.load(one["plan_id"]) for one in view["turns"]]
+        questions = [next(iter(one)) for one, turn in zip(plans, view["turns"], strict=True) if turn["kind"] == "model"]
+        assert [one.step.data_subjects for one in questions] == [(), ("ann@example.com",), ("ann@example.com",)]
+        author = f"default/bot/{view['run_id']}"
+        for number, state in enumerate(questions):
+            for name in ("args", "result"):
+                owners = await here.gateway.log.owners([state.commitments[name]])
+                assert owners == ({author, "@person/ann@example.com"} if number else {author})
+
+
+async def test_who_may_not_submit_plans_any_more_gets_no_further_turn(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that was taken away ends a run like a revocation, whatever else its author may still do."""
+    await waiting(here)
+    bot = await here.person("bot")
+    directory = here.gateway.directory
+    before = directory.person
+
+    async def demoted(tenant: str, pseudonym: str) -> Principal:
+        found = await before(tenant, pseudonym)
+        return replace(found, roles=frozenset({Role.AUDITOR})) if found.pseudonym == bot.pseudonym else found
+
+    monkeypatch.setattr(directory, "person", demoted)
+    view = await until(lambda: here.count("RUNEND") and here.recorded("RUNEND")[0])
+    assert view["reasons"] == [str(Reason.AUTH_FORBIDDEN)]
+    assert here.desk.calls == []
+
+
+async def test_a_turn_that_was_put_off_is_asked_for_whoever_its_author_is_then(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could be taken for a while. Meanwhile the author is revoked: no plan of theirs comes in afterwards."""
+    submit, put_off = here.gateway.pipeline.submit, asyncio.Event()
+
+    async def later(_: Pipeline, unverified: UnverifiedPlan, **more: Any) -> dict[str, Any]:
+        if put_off.is_set():
+            return await submit(unverified, **more)
+        await here.gateway.directory.revoke_principal(await here.person("root"), "bot")
+        put_off.set()
+        raise Unavailable(Reason.OVERLOADED)
+
+    monkeypatch.setattr(Pipeline, "submit", later)
+    await here.gateway.runs.begin(await here.person("bot"), Asked("p"), Wish())
+    view = await until(lambda: here.count("RUNEND") and here.recorded("RUNEND")[0])
+    assert view["reasons"] == [str(Reason.AUTH_FORBIDDEN)]
+    assert here.api.asked == []
+    assert here.count("PLNRCV") == 0

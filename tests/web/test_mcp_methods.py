@@ -435,3 +435,17 @@ async def test_a_session_of_one_hand_reads_nothing_at_anothers_endpoint(
     thief = token("scoped") | JSON_RPC | session
     assert (await client.post("/mcp/git", content=read, headers=thief)).status_code == 404
     assert gateway.pipeline.submitted == []
+
+
+async def test_only_of_a_call_that_is_found_again_it_is_said_that_it_may_be_made_again(
+    gateway: testing_only_Gateway, port: int
+) -> None:
+    """Each list and each completion is a plan of its own, and would ask people anew."""
+    gateway.pipeline.answer = view("waiting", step("held", approval_id="a1"))
+    async with asking(port, "legacy", path="/mcp/git") as client:
+        with pytest.raises(MCPError, match="Waiting for approval a1") as listed:
+            await client.list_resources()
+        with pytest.raises(MCPError, match="Waiting for approval a1") as read:
+            await client.read_resource("note://1")
+    assert "again" not in listed.value.message
+    assert "Make the same call again" in read.value.message

@@ -14,16 +14,22 @@ from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import text
 
 from gateway.canonical import canonical
+from gateway.errors import Unavailable
 from gateway.ingress.mcp import reissues
+from gateway.ingress.mcp.calls import Call, _Begun
 from gateway.ingress.mcp.exchange import Exchange
+from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.reissues import IDEMPOTENCY_META_KEY, is_of
 from gateway.ingress.mcp.requests import CONTEXT_META_KEY
 from gateway.model import Plan
+from gateway.plans.under_way import Plans
 from gateway.ports import Append
+from gateway.ports.undelivered import Issued
+from gateway.reasons import Reason
 from gateway.store.undelivered import forget_undelivered
 from tests.until import until
-from tests.web.counting import Place, Tool, call, counting, place, post
+from tests.web.counting import Place, Tool, call, counting, place, post, stateless
 from tests.web.rpc import JSON_RPC
 
 KEY = {IDEMPOTENCY_META_KEY: "order-17"}
@@ -89,6 +95,20 @@ async def test_what_is_not_the_same_call_runs(at: Place, tool: Tool) -> None:
     assert outcome(await call(at, who="rival", n=1)) == 3, "another principal"
     assert outcome(await call(at, meta={CONTEXT_META_KEY: "elsewhere"}, n=1)) == 4, "another context"
     assert outcome(await call(at, n=1)) == 1, "and the call itself is still found"
+
+
+async def test_a_row_that_was_read_before_its_outcome_was_delivered_makes_no_repetition(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outcome(await call(at, n=1)) == 1
+    [plan] = await _plans(at)
+    await until(lambda: at.ingress._reissues._telling is None and not at.ingress._reissues._delivered)
+
+    async def stale(*_: Any) -> list[Issued]:
+        return [Issued(plan.plan_id, here=True, received_at=plan.received_at)]
+
+    monkeypatch.setattr(at.gateway.undelivered, "find", stale)
+    assert outcome(await call(at, n=1)) == 2
 
 
 async def test_two_clients_that_call_the_same_at_the_same_time_are_two_calls(at: Place, tool: Tool) -> None:
@@ -187,6 +207,20 @@ async def test_an_idempotency_key_stands_for_one_call_of_one_principal(at: Place
     assert outcome(await call(at, n=1)) == 3, "and without the key it is a new call"
 
 
+async def test_a_state_or_a_key_of_another_call_is_on_record_as_refused(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[str, Reason]] = []
+    monkeypatch.setattr(at.ingress.talks, "_count", lambda caller, reason: counted.append((caller.id, reason)))
+    await call(at, meta=KEY, n=1)
+    await call(at, meta=KEY, n=2)
+    params = {"name": "box__add", "arguments": {"n": 1}, "requestState": "forged", "_meta": stateless()}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    era = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "box__add"}
+    assert (await post(at, body, "rival", era))["error"]["data"] == {"reason": "invalid_request_state"}
+    assert counted == [("bot", Reason.SCHEMA_ARGS), ("rival", Reason.SCHEMA_ARGS)]
+
+
 async def test_many_at_once_by_one_key_run_once(at: Place, tool: Tool) -> None:
     answers = await asyncio.gather(*(call(at, meta=KEY, n=1) for _ in range(8)))
     assert {outcome(answer) for answer in answers} == {1}
@@ -238,6 +272,103 @@ async def test_in_a_session_the_same_call_is_found_and_in_another_it_is_another(
     assert outcome(await post(at, in_session(5, n=1), headers=mine)) == 3
 
 
+async def test_a_call_that_is_issued_again_before_the_first_was_begun_runs_once(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first one is held against the record, nothing tells the second one of it."""
+    mine, find, slow = await session(at), at.gateway.undelivered.find, asyncio.Event()
+    looked = 0
+
+    async def slowly(*asked: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            await slow.wait()
+        return await find(*asked)
+
+    monkeypatch.setattr(at.gateway.undelivered, "find", slowly)
+    broken = asyncio.create_task(post(at, in_session(2, n=1), headers=mine))
+    await until(lambda: looked)
+    broken.cancel()
+    await asyncio.gather(broken, return_exceptions=True)
+    again = asyncio.create_task(post(at, in_session(3, n=1), headers=mine))
+    bound = Target(await at.gateway.directory.principal("default", "bot"), "box", "add", {"n": 1}).bound()
+    await until(lambda: at.ingress._reissues._turns[bound]._waiters)
+    slow.set()
+    assert outcome(await again) == 1
+    assert len(tool.calls) == 1
+
+
+async def test_calling_off_a_call_that_was_issued_again_takes_the_first_one_back(at: Place, tool: Tool) -> None:
+    mine = await session(at)
+    await broken_off(tool, post(at, in_session(2, n=1), headers=mine))
+    await left(at)
+    waiting = asyncio.create_task(post(at, in_session(3, n=1), headers=mine))
+    await until(lambda: +at.ingress._reissues._present)
+    [begun] = at.ingress.calls._begun.values()
+    off = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}}
+    sent = {"authorization": f"Bearer {at.keys['bot']}", **JSON_RPC, **mine}
+    async with httpx2.AsyncClient() as http:
+        assert (await http.post(f"{at.url}/mcp", json=off, headers=sent)).status_code == 202
+    assert begun.call.talk is not None
+    await until(begun.call.talk.cancelled.is_set)
+    tool.open.set()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_of_a_call_that_ran_it_is_not_said_that_nothing_was_run(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise Unavailable(Reason.LOG_UNAVAILABLE)
+
+    await broken_off(tool, call(at, n=1))
+    await left(at)
+    tool.open.set()
+    await until(lambda: not at.gateway.pipeline._live)
+    monkeypatch.setattr(Plans, "view", away)
+    error = (await call(at, n=1))["error"]
+    assert error["code"] == REFUSED
+    assert "log.unavailable" in error["message"]
+    assert "/v1/plans/" in error["message"]
+    assert "Nothing was run" not in error["message"]
+    monkeypatch.undo()
+    assert outcome(await call(at, n=1)) == 1, "and it is kept"
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_question_that_did_not_reach_its_client_is_given_up_and_one_that_did_is_waited_for_until_the_call_ends(
+    at: Place,
+) -> None:
+    target, given_up = Target(await at.gateway.directory.principal("default", "bot"), "box", "add", {"n": 1}), []
+    reissues = at.ingress._reissues
+    ends: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    async def view() -> dict[str, Any]:
+        return await ends
+
+    asking = Call("a" * 64, target.caller, asyncio.create_task(view()))
+    at.ingress.calls._begun[asking.plan_id] = _Begun(asking, target.bound(), "c", None)
+    for heard in (False, True):
+        exchange = Exchange()
+        reissues.waits(exchange, asking.plan_id)
+        reissues.asks(exchange, asking, lambda heard=heard: given_up.append(heard))
+        exchange.delivered = heard
+        reissues.over(exchange)
+    late = Exchange()
+    late.over = True
+    reissues.asks(late, asking, lambda: given_up.append(None))
+    assert given_up == [False, None]
+    assert reissues._is_there(asking.plan_id), "its client was asked, and will come"
+    ends.set_result({})
+    await asking.view
+    await until(lambda: not reissues._is_there(asking.plan_id))
+    assert reissues._asked == set(), "nothing is remembered of clients that never came"
+
+
 async def test_a_call_that_its_client_called_off_is_not_given_to_the_next(at: Place, tool: Tool) -> None:
     mine = await session(at)
     tool.open.clear()
@@ -267,20 +398,18 @@ async def test_an_answer_counts_as_delivered_only_where_it_was_handed_over_whole
     def body(content: bytes) -> dict[str, Any]:
         return {"type": "http.response.body", "body": content, "more_body": True}
 
-    start, note, ping, event = (
-        {"type": "http.response.start", "status": 200},
-        body(b"data: 1"),
-        body(b": ping"),
-        body(b"data"),
-    )
+    start, ping = {"type": "http.response.start", "status": 200}, body(b": ping\r\n\r\n")
+    note = body(b'event: message\r\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}\r\n\r\n')
+    asked = body(b'event: message\r\nid: e1\r\ndata: {"jsonrpc":"2.0","id":3,"method":"roots/list"}\r\n\r\n')
+    event = body(b'event: message\r\nid: e2\r\ndata: {"jsonrpc":"2.0","id":"method","result":{"method":1}}\r\n\r\n')
     heard, early, late = Exchange(), Exchange(), Exchange()
     for one in (heard, early, late):
         await one.sending(nothing)(start)
         await one.sending(nothing)(note)
         one.answered.add("p")
-        await one.sending(nothing)(ping)
-        await one.sending(nothing)(body(b""))
-        assert not one.delivered
+        for before in (ping, note, asked, body(b"id: e0\r\ndata: \r\n\r\n"), body(b"")):
+            await one.sending(nothing)(before)
+            assert not one.delivered, "a connection that breaks now has not brought the outcome"
     await heard.sending(nothing)(event)
     await heard.receiving(gone)()  # clients hang up once they have it
     await late.receiving(gone)()

@@ -6,20 +6,24 @@ report of exactly that step, whichever gateway hears it, and after any restart.
 
 import asyncio
 import contextlib
+import itertools
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
 
 from gateway.calls import HandResult, Relay
+from gateway.client_steps.known_calls import KnownCalls
+from gateway.connector import signed_plan
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
-from gateway.ingress.connector import signed
-from gateway.model import Effect, Principal, StepStatus, UnverifiedPlan
+from gateway.model import CONNECTOR_PREFIX, Effect, Principal, StepStatus, UnverifiedPlan
+from gateway.personal_data import Scanner
 from gateway.plans.followers import Event
 from gateway.ports import Hands, Signer
 from gateway.reasons import Reason
@@ -27,16 +31,15 @@ from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-ADAPTER: Final = "client"
-CONNECTOR: Final = "anthropic"
+ISSUER: Final = f"{CONNECTOR_PREFIX}anthropic"
 SETTLE_SECONDS: Final = 30.0
 """How long a plan of calls may take to be decided; nothing of it runs here."""
 _ILL_FORMED: Final = "schema."
 """How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOBODY: Final = "client"
-"""The hand that an unknown tool is looked for on where a caller has none that its client runs: there is none of it, so
-that the call is denied, on record."""
+"""The hand that an unknown tool, or one that two hands have, is looked for on: there is none of it, so that the call is
+denied, on record. Where there is a hand of that name, it has a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +59,10 @@ class Context:
         return self.id if self.said else None
 
 
-class Step(Protocol):
-    """Where a call stands."""
-
-    @property
-    def plan_id(self) -> str:
-        """Its plan."""
-
-    @property
-    def step_id(self) -> str:
-        """Its step."""
-
-    @property
-    def context_id(self) -> str:
-        """Its context."""
-
-
 class Takes(Protocol):
     """What the ingress asks of the pipeline."""
+
+    scanner: Scanner
 
     async def submit(
         self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
@@ -87,36 +76,15 @@ class Takes(Protocol):
         """Its progress."""
 
 
-class Released(Protocol):
-    """What is known of calls that were let go."""
-
-    async def find(
-        self, caller: Principal, call_ids: Collection[str], context_id: str | None = None
-    ) -> Mapping[str, Step]:
-        """Call id -> its step, of those of the caller's that were let go; of several that of this context."""
-
-    async def report(self, caller: Principal, step: Step, result: HandResult) -> object:
-        """Put on record what came of one. Raises ``request.conflict`` where something else was reported of it."""
-
-    async def name(self, caller: Principal, call_id: str, plan_id: str, step_id: str) -> None:
-        """Have the caller's ``call_id`` mean a step, too."""
-
-    async def collect(self, caller: Principal, context_id: str | None, call: Mapping[str, Any]) -> Step | None:
-        """The step by which a person approved exactly this call meanwhile; once for each approval."""
-
-    async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
-        """Use the approval of a step up, for a client that waited for it. False where it is used up."""
-
-
 class Calls:
     """Judges the calls of messages, and hears what came of them."""
 
-    def __init__(self, settings: Settings, signer: Signer, hands: Hands, pipeline: Takes, released: Released) -> None:
+    def __init__(self, settings: Settings, signer: Signer, hands: Hands, pipeline: Takes, known: KnownCalls) -> None:
         self._settings = settings
         self._signer = signer
         self._hands = hands
         self._pipeline = pipeline
-        self._released = released
+        self._known = known
 
     async def judge(self, caller: Principal, context: Context, uses: Sequence[ToolUse]) -> Mapping[int, str]:
         """Index of each call that is not let go -> what stands in its place. Returns when those that are let go are on
@@ -136,14 +104,12 @@ class Calls:
             for hand, action in [places.get(use.name, (self._fallback(caller), use.name))]
         }
         approved = {
-            index
-            for index, one in actions.items()
-            if await self._released.collect(caller, context.named, one) is not None
+            index for index, one in actions.items() if await self._known.collect(caller, context.named, one) is not None
         }
         left = [actions[use.index] for use in judged if use.index not in approved]
         if not left:
             return denied
-        plan = signed(CONNECTOR, self._settings, self._signer, caller, context.id, left)
+        plan = signed_plan(ISSUER, self._signer, self._settings, caller, context.id, left, now=time.time())
         try:
             view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
         except Refused as refused:
@@ -164,15 +130,15 @@ class Calls:
         return denied
 
     async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
-        """Use the approval of a step up; see :class:`Released`."""
-        return await self._released.deliver(caller, plan_id, step_id)
+        """Use the approval of a step up; see :class:`KnownCalls`."""
+        return await self._known.deliver(caller, plan_id, step_id)
 
     async def _let_go(self, caller: Principal, plan_id: str, step: Mapping[str, Any]) -> bool:
         """Whether the client may be given a call. One that a person approved uses the approval up."""
         if step["status"] != StepStatus.RELEASED:
             return False
         asked = (step.get("decision") or {}).get("effect") == Effect.ASK
-        return not asked or await self._released.deliver(caller, plan_id, step["id"])
+        return not asked or await self._known.deliver(caller, plan_id, step["id"])
 
     async def hear(self, caller: Principal, context: Context, results: Sequence[ToolResult]) -> None:
         """Put on record what the client says came of its calls. What was never let go here, or is reported otherwise
@@ -183,30 +149,30 @@ class Calls:
         """
         if not results:
             return
-        known = await self._released.find(caller, [one.call_id for one in results], context.id)
+        found = await self._known.find(caller, [one.call_id for one in results], context.id)
         for one in results:
-            if one.call_id not in known:
+            if one.call_id not in found:
                 continue
             try:
-                await self._released.report(caller, known[one.call_id], HandResult(one.content, None, one.is_error))
+                await self._known.report(caller, found[one.call_id], HandResult(one.content, None, one.is_error))
             except Unavailable:
                 raise
             except HandrailError as error:
                 _log.info(
-                    "not a report", plan_id=known[one.call_id].plan_id, code=str(error.reason), detail=error.detail
+                    "not a report", plan_id=found[one.call_id].plan_id, code=str(error.reason), detail=error.detail
                 )
 
     async def context_of(self, caller: Principal, call_ids: Sequence[str]) -> str | None:
         """The context in which one of these calls was let go, the first of them that was."""
-        known = await self._released.find(caller, call_ids) if call_ids else {}
-        return next((known[one].context_id for one in call_ids if one in known), None)
+        found = await self._known.find(caller, call_ids) if call_ids else {}
+        return next((found[one].context_id for one in call_ids if one in found), None)
 
     def _places(self, caller: Principal) -> Mapping[str, tuple[str, str]]:
         """Name of a tool -> hand and action. A name that two hands have is nobody's."""
         found: dict[str, tuple[str, str]] = {}
         contested: set[str] = set()
         for manifest in self._hands.listed(caller):
-            if manifest.adapter == ADAPTER:
+            if manifest.client:
                 for action in manifest.actions:
                     if found.setdefault(action, (manifest.hand, action))[0] != manifest.hand:
                         contested.add(action)
@@ -214,8 +180,10 @@ class Calls:
 
     def _fallback(self, caller: Principal) -> str:
         """The hand that a tool which no hand has is denied on."""
-        hands = [manifest.hand for manifest in self._hands.listed(caller) if manifest.adapter == ADAPTER]
-        return hands[0] if len(hands) == 1 else _NOBODY
+        hands = [manifest.hand for manifest in self._hands.listed(caller) if manifest.client]
+        if len(hands) == 1:
+            return hands[0]
+        return next(name for name in _nobodies() if self._hands.manifest(caller.tenant, name) is None)
 
 
 async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, seconds: float) -> dict[str, Any]:
@@ -232,6 +200,11 @@ async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, secon
                         if not _busy(view):
                             break
     return await pipeline.view(plan_id, caller)
+
+
+def _nobodies() -> Iterator[str]:
+    yield _NOBODY
+    yield from (f"{_NOBODY}-{number}" for number in itertools.count(1))
 
 
 def _held(view: Mapping[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """One request for a message and its answer: passed on while it comes, or told from the record."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import orjson
@@ -38,6 +39,7 @@ SSE_HEADERS: Final[Mapping[str, str]] = {
 }
 _ANSWER_HEADERS: Final = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
 _ANSWER_PREFIX: Final = "anthropic-"
+_UTF8: Final = re.compile(r'charset="?utf-8"?')
 
 
 class GatewayParts(Protocol):
@@ -60,11 +62,12 @@ class GatewayParts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as HTTP has it; ``parts`` is to be closed, also where it was not read to its end."""
+    """An answer as HTTP has it. Whoever has it closes ``parts`` and sets ``gone``, whether or not it was read."""
 
     status: int
     headers: Mapping[str, str]
     parts: AsyncIterator[bytes]
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Unsuccessful(HandrailError):
@@ -119,11 +122,11 @@ class Exchange:
             return await self._without_relay(self._step.result())
         headers = passed(self._channel.answered)
         if self._channel.status == 200 and _is_stream(self._channel.answered):
-            return Answer(200, {**SSE_HEADERS, **headers}, self._stream())
+            return Answer(200, {**SSE_HEADERS, **headers}, self._stream(), self._channel.gone)
         status, body, _ = await self.recorded()
         if status != 200:
             return Answer(status, headers, once(body))
-        message = message_of(parse(body))
+        message = message_of(judgeable(body))
         denied = await self.judged_calls(message)
         return Answer(200, headers, once(body if not denied else notices.whole(less(message, denied))))
 
@@ -184,11 +187,14 @@ class Exchange:
             HandrailError: it did not succeed, and the provider did not say why, or that is not on record.
         """
         parts: list[bytes] = []
-        while isinstance(part := await self._channel.take(self._step), bytes):
-            parts.append(part)
-        view = await asyncio.shield(self._step)
+        try:
+            while isinstance(part := await self._channel.take(self._step), bytes):
+                parts.append(part)
+            view = await asyncio.shield(self._step)
+        finally:
+            self._channel.gone.set()  # whatever came: a client that left waits for no more of it
         step = view["steps"][0]
-        said_by_provider = self._channel.begun.is_set() and self._channel.status != 200
+        said_by_provider = self._channel.begun.is_set() and self._channel.status >= 400
         told = said_by_provider and step["status"] == StepStatus.FAILED and "receipt" in step
         if not told and self.succeeded(view) is None:
             raise Refused(Reason.HAND_LOST_REPLY)
@@ -267,7 +273,7 @@ class Exchange:
         """
         step = view["steps"][0]
         if step["status"] == StepStatus.SUCCEEDED and "receipt" in step:
-            structured = step["result"]["structured"]
+            structured = (step.get("result") or {}).get("structured")  # none where it was erased
             return structured if isinstance(structured, dict) else None
         if step["status"] == StepStatus.HELD:
             raise Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
@@ -288,6 +294,18 @@ def _told_by_provider(step: Mapping[str, Any]) -> Answer | None:
     body = orjson.dumps(notices.error_document(said["type"], str(said["message"]), request_id))
     headers = {"content-type": "application/json", **({"request-id": request_id} if request_id else {})}
     return Answer(status, headers, once(body))
+
+
+def judgeable(body: bytes) -> Any:
+    """A body of the provider's as JSON.
+
+    Raises:
+        Refused: ``hand.protocol``.
+    """
+    try:
+        return parse(body)
+    except Refused:
+        raise Refused(Reason.HAND_PROTOCOL, "an answer that is no JSON") from None
 
 
 def message_of(said: Any) -> Mapping[str, Any]:
@@ -314,12 +332,17 @@ def less(message: Mapping[str, Any], denied: Mapping[int, str]) -> dict[str, Any
 
 
 def passed(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of the provider's head goes to the client."""
-    return {
+    """What of the provider's head goes to the client. An answer is judged as UTF-8, so nobody is told to read it as
+    something else."""
+    kept = {
         name.lower(): value
         for name, value in headers.items()
-        if name.lower() in _ANSWER_HEADERS or name.lower().startswith(_ANSWER_PREFIX)
+        if (name.lower() in _ANSWER_HEADERS or name.lower().startswith(_ANSWER_PREFIX)) and value.isascii()
     }
+    kind, _, parameters = kept.get("content-type", "").partition(";")
+    if parameters and _UTF8.fullmatch(parameters.strip().lower()) is None:
+        kept["content-type"] = kind.strip()
+    return kept
 
 
 def _is_stream(headers: Mapping[str, str]) -> bool:

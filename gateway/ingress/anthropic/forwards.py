@@ -13,7 +13,7 @@ import orjson
 from gateway.canonical import parse
 from gateway.errors import Absent, Malformed, Refused
 from gateway.ingress.anthropic.calls import Context
-from gateway.ingress.anthropic.exchange import Answer, Exchange, less, message_of, once
+from gateway.ingress.anthropic.exchange import Answer, Exchange, judgeable, less, message_of, once
 from gateway.ingress.anthropic.ingress import Asked, MessagesIngress, new_context
 from gateway.ingress.anthropic.request import MessagesRequest, bare, context_id
 from gateway.pointers import pointer
@@ -24,7 +24,10 @@ CREATE: Final = "batches.create"
 LIST: Final = "batches.list"
 RESULTS: Final = "batches.results"
 REQUESTS_MAX: Final = 10_000
-_ID_MAX: Final = 64
+_NAME: Final = "batch:"
+"""How the names of batches begin among those of calls: no step, and no call of a model's, can be called so, by whoever
+would have somebody else's batch."""
+_ID_MAX: Final = 64 - len(_NAME)
 JSON_HEAD: Final = {"content-type": "application/json"}
 
 
@@ -48,17 +51,20 @@ class Forwards:
         status, body, view = await exchange.recorded()
         if status != 200:
             return Answer(status, exchange.head, once(body))
-        page = parse(body) if body else view["steps"][0]["result"]["structured"]
-        batches = page.get("data")
+        page = judgeable(body) if body else view["steps"][0]["result"]["structured"]
+        batches = page.get("data") if isinstance(page, dict) else None
         if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
             raise Refused(Reason.HAND_PROTOCOL, "a list of batches that is none")
-        names = [str(one.get("id")) for one in batches]
-        own = await self._ingress.released.find(asked.caller, names)
-        kept = [one for one in batches if str(one.get("id")) in own]
+        own = await self._ingress.known.find(asked.caller, [_named(str(one.get("id"))) for one in batches])
+        kept = [one for one in batches if _named(str(one.get("id"))) in own]
         shown = [_to_be_fetched_here(one, asked.base_url) for one in kept]
         if body and shown == batches:
             return Answer(status, exchange.head, once(body))
-        return Answer(200, exchange.head, once(orjson.dumps({**page, "data": shown})))
+        names = [one.get("id") for one in shown]
+        # Where the page begins and ends is told by one's own: the provider's word for it names others' batches.
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        more = bool(names) and page.get("has_more") is True
+        return Answer(200, exchange.head, once(orjson.dumps({**page, "data": shown, **ends, "has_more": more})))
 
     async def create(self, asked: Asked) -> Answer:
         """``POST /v1/messages/batches``. What was made is its caller's before anybody is told of it."""
@@ -82,8 +88,9 @@ class Forwards:
             made = view["steps"][0]["result"]["structured"]
             if not isinstance(made.get("id"), str) or not 0 < len(made["id"]) <= _ID_MAX:
                 raise Refused(Reason.HAND_PROTOCOL, "a batch without an id")
-            await self._ingress.released.name(asked.caller, made["id"], view["plan_id"], "ask")
-            answered = answered or orjson.dumps(made)
+            await self._ingress.known.name(asked.caller, _named(made["id"]), view["plan_id"], "ask")
+            shown = _to_be_fetched_here(made, asked.base_url)
+            answered = answered if answered and shown == made else orjson.dumps(shown)
         return Answer(status, exchange.head, once(answered))
 
     async def batch(self, asked: Asked, action: str, batch_id: str) -> Answer:
@@ -92,7 +99,7 @@ class Forwards:
         Raises:
             Absent: it is not the caller's, or there is none.
         """
-        own = (await self._ingress.released.find(asked.caller, [batch_id])).get(batch_id)
+        own = (await self._ingress.known.find(asked.caller, [_named(batch_id)])).get(_named(batch_id))
         if own is None:
             raise Absent("batch")
         request = bare(asked.headers, asked.betas, {"id": batch_id}, beta=asked.beta)
@@ -116,14 +123,14 @@ class Forwards:
         lines = []
         for written in body.split(b"\n"):
             line = written
-            said = parse(line) if line.strip() else None
+            said = judgeable(line) if line.strip() else None
             result = said.get("result") if isinstance(said, dict) else None
             if isinstance(said, dict) and isinstance(result, dict) and "message" in result:
                 message = message_of(result["message"])
                 denied = await exchange.judged_calls(message)
                 if denied:
                     line = orjson.dumps({**said, "result": {**result, "message": less(message, denied)}})
-            elif said is not None and (result is None or result.get("type") == "succeeded"):
+            elif said is not None and (not isinstance(result, dict) or result.get("type") == "succeeded"):
                 raise Refused(Reason.HAND_PROTOCOL, "a line of a batch that is no answer")
             lines.append(line)
             await asyncio.sleep(0)
@@ -156,6 +163,10 @@ class Forwards:
         if not body and status == 200:
             body = orjson.dumps(view["steps"][0]["result"]["structured"])
         return Answer(status, exchange.head or JSON_HEAD, once(body))
+
+
+def _named(batch_id: str) -> str:
+    return f"{_NAME}{batch_id}"
 
 
 def _to_be_fetched_here(batch: Mapping[str, Any], base_url: str) -> Mapping[str, Any]:

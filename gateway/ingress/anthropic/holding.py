@@ -25,7 +25,6 @@ HELD_MAX_BYTES: Final = 16_777_216
 """Of what waits in one answer."""
 TOOL_BLOCKS_MAX: Final = 100
 
-_NO_INDEX: Final = -1
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -55,7 +54,7 @@ class Holder:
         self._open: _Open | None = None
         self._next_index = 0
         self._began = False
-        self._judged = self._none_left = False
+        self._judged = self._none_left = self._stopping = False
         self.waiting: tuple[ToolUse, ...] = ()
         """Calls that wait for :meth:`judged`; empty where none does."""
         self.last: bytes | None = None
@@ -106,15 +105,14 @@ class Holder:
         self._none_left = len(self.waiting) == len(denied)
         out: list[bytes] = []
         for event in self._held:
-            index = int(event.data.get("index", _NO_INDEX))
             if event.name == OTHER:
                 out.append(event.raw)
             elif event.name == "message_delta":
                 out.append(_turned(event) if self._none_left else event.raw)
-            elif index not in denied:
+            elif event.data["index"] not in denied:
                 out.append(event.raw)
             elif event.name == "content_block_stop":
-                out += instead(index, denied[index])
+                out += instead(event.data["index"], denied[event.data["index"]])
         self._held, self._held_bytes, self.waiting, self._judged = [], 0, (), True
         return out
 
@@ -136,7 +134,7 @@ class Holder:
         return [event.raw]
 
     def _block(self, event: StreamEvent) -> list[bytes]:
-        if self._judged or self._tools_over():
+        if self._judged or self._stopping:
             raise _foreign("a block after the message stopped")
         data = event.data
         if event.name == "content_block_start":
@@ -161,18 +159,17 @@ class Holder:
                 self._open = None
         return self._hold(event) if self._tools else [event.raw]
 
-    def _tools_over(self) -> bool:
-        return any(event.name == "message_delta" for event in self._held)
-
     def _delta(self, event: StreamEvent) -> list[bytes]:
         delta = event.data.get("delta")
-        if not isinstance(delta, dict):
+        if not isinstance(delta, dict) or "content" in delta or "content" in event.data:
+            # What a message has is said by its blocks alone.
             raise _foreign("a message's end that cannot be read")
         if not self._tools:
             return [event.raw]
         if self._judged:
             return [_turned(event) if self._none_left else event.raw]
         self._hold(event)
+        self._stopping = True
         if delta.get("stop_reason") is not None:
             self.waiting = unmistakable(one.call() for one in self._tools.values())
         return []
@@ -205,11 +202,10 @@ class _Open:
             self.parts.append(part)
 
     def call(self) -> ToolUse:
-        written = "".join(self.parts)
-        args = self.block.get("input")
-        if written:
-            # Two places for one input: a reader could take either.
-            args = _parsed(written) if args in ({}, None) else None
+        # Some clients take what the block began with for its input, and some what was added alone: only where that is
+        # nothing do all of them read the same.
+        written, began = "".join(self.parts), self.block.get("input")
+        args = None if began not in ({}, None) else _parsed(written) if written else began
         return call_of(self.index, {**self.block, "input": args})
 
 
@@ -226,8 +222,14 @@ def call_of(index: int, block: Mapping[str, Any]) -> ToolUse:
 
 
 def unmistakable(calls: Any) -> tuple[ToolUse, ...]:
-    """The calls; those that share an id have no args any more, for a client's answer could be to either."""
+    """The calls; those that share an id have no args any more, for a client's answer could be to either.
+
+    Raises:
+        Refused: ``hand.protocol`` for more than :data:`TOOL_BLOCKS_MAX`.
+    """
     found: list[ToolUse] = list(calls)
+    if len(found) > TOOL_BLOCKS_MAX:
+        raise _foreign("too many calls in one message")
     ids = [one.id for one in found]
     return tuple(ToolUse(one.index, one.id, one.name, one.args if ids.count(one.id) == 1 else None) for one in found)
 

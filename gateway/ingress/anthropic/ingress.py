@@ -9,26 +9,27 @@ with an error before the client takes it for a whole message.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
+from gateway.client_steps.known_calls import KnownCalls
+from gateway.connector import signed_plan
 from gateway.errors import Absent
-from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released
+from gateway.ingress.anthropic.calls import ISSUER, Calls, Context
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
-from gateway.ingress.connector import signed
-from gateway.manifest import Manifest
+from gateway.manifest import MESSAGES, MODEL, Manifest
 from gateway.model import Principal
+from gateway.ports import StoredCall
 
 _log = structlog.get_logger(__name__)
 
-ADAPTER: Final = "anthropic"
-MESSAGES: Final = "model.messages"
 GRACE_SECONDS: Final = 30.0
 """Beyond the deadline of the call: for being decided and recorded."""
 PAST_CALLS_MAX: Final = 32
@@ -60,10 +61,10 @@ class Asked:
 class MessagesIngress:
     """The routes below ``/anthropic``. Belongs to one event loop."""
 
-    def __init__(self, gateway: GatewayParts, released: Released) -> None:
+    def __init__(self, gateway: GatewayParts, known: KnownCalls) -> None:
         self._gateway = gateway
-        self._released = released
-        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, released)
+        self._known = known
+        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, known)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def messages(self, asked: Asked) -> Answer:
@@ -94,7 +95,7 @@ class MessagesIngress:
         request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
         if not settings.redact_secrets and not settings.redact_personal:
             return request
-        scanner = self._gateway.settings.results.scanner()
+        scanner = self._gateway.pipeline.scanner
         return await asyncio.to_thread(
             redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
         )
@@ -109,21 +110,30 @@ class MessagesIngress:
         """
         gateway, caller = self._gateway, asked.caller
         manifest = self.manifest(caller)
-        own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
+        passes = gateway.settings.anthropic.pass_credentials and not manifest.secrets
+        own = asked.own_credential if passes else {}
         channel = Channel({**request.headers, **own}, request.raw)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
-        approved = await self._released.collect(caller, context.named, call)
+        approved = await self._known.collect(caller, context.named, call)
         if approved is not None:
-            step = asyncio.create_task(gateway.pipeline.view(approved.plan_id, caller))
+            step = asyncio.create_task(self._as_it_stands(approved, caller))
             await asyncio.wait({step})
             return Exchange(gateway, self._calls, caller, context, request, channel, step)
-        plan = signed(CONNECTOR, gateway.settings, gateway.keyset, caller, context.id, [call], purpose=request.purpose)
+        claims = {} if request.purpose is None else {"purpose": request.purpose}
+        plan = signed_plan(
+            ISSUER, gateway.keyset, gateway.settings, caller, context.id, [call], now=time.time(), claims=claims
+        )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
         step = asyncio.create_task(gateway.pipeline.submit(plan, wait_seconds=seconds, relay=channel))
         self._under_way.add(step)
         step.add_done_callback(self._ended)
         return Exchange(gateway, self._calls, caller, context, request, channel, step)
+
+    async def _as_it_stands(self, approved: StoredCall, caller: Principal) -> dict[str, Any]:
+        """The plan's view, of this step alone: whoever signs plans may have asked for more in the same one."""
+        view = await self._gateway.pipeline.view(approved.plan_id, caller)
+        return {**view, "steps": [step for step in view["steps"] if step["id"] == approved.step_id]}
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
@@ -136,9 +146,9 @@ class MessagesIngress:
         return self._calls
 
     @property
-    def released(self) -> Released:
+    def known(self) -> KnownCalls:
         """What is known of earlier calls."""
-        return self._released
+        return self._known
 
     def manifest(self, caller: Principal) -> Manifest:
         """Of the model's hand that the caller's requests go to.
@@ -150,10 +160,10 @@ class MessagesIngress:
         found = [
             manifest
             for manifest in self._gateway.hands.listed(caller)
-            if manifest.adapter == ADAPTER and named in {None, manifest.hand}
+            if manifest.model and named in {None, manifest.hand}
         ]
         if len(found) != 1:
-            raise Absent("hand", named or ADAPTER)
+            raise Absent("hand", named or MODEL)
         return found[0]
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import HandrailError
+from gateway.ingress import telling
 from gateway.ingress.anthropic.holding import event_bytes
-from gateway.ingress.mcp.results import told
 from gateway.messages_api.blocks import TEXT
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
@@ -53,7 +53,10 @@ def refused_event(error: HandrailError) -> bytes:
 
 def why(view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
     """What is said of a step that did not succeed."""
-    return "\n".join(told({**view, "steps": [step]}, public_url))
+    status = StepStatus(step["status"])
+    known = status.final and status is not StepStatus.AMBIGUOUS
+    at = [] if known else [f"Its state is at {telling.state_at(public_url, view['plan_id'])}"]
+    return "\n".join([*telling.outcome(step), *at])
 
 
 def withheld(name: str, view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
@@ -78,9 +81,8 @@ def ill_formed(name: str, refused: HandrailError) -> str:
 
 def approval(step: Mapping[str, Any], public_url: str) -> str:
     """Where a person answers, and what happens then."""
-    reasons = (step.get("decision") or {}).get("reasons", ())
-    said = "; ".join(f"{one['code']}: {one['message']}".removesuffix(": ") for one in reasons)
-    page = f"{public_url}/approvals/{step['approval_id']}"
+    said = "; ".join(telling.reasons(step))
+    page = telling.page(public_url, step["approval_id"])
     return (
         f"A person must approve exactly this call first, at {page}"
         + (f" ({said})" if said else "")

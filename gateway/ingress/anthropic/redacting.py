@@ -1,12 +1,13 @@
 """What is taken out of a request before anything of it leaves: keys and tokens by their form, and personal data.
 
 It is taken out before the request becomes a plan, so that what is decided, recorded and sent are one. Texts, results of
-tools and what tools were called with are gone through; what the provider signed, or only it can read (thoughts, and
-what its own tools returned), is not, for it would refuse that; neither are images.
+tools and what tools were called with are gone through, and for secrets the rest of the request too; what the provider
+signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that; neither are images
+and files.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,14 +15,18 @@ import orjson
 
 from gateway.calls import HandResult
 from gateway.errors import Refused
-from gateway.ingress.anthropic.request import MessagesRequest
+from gateway.ingress.anthropic.request import MessagesRequest, results_of
 from gateway.personal_data import Scanner
 from gateway.reasons import Reason
 
+_Visit = Callable[[Any], Any]
+"""A text, or what a tool was called with -> what stands in its place."""
+
 SECRET: Final = "[redacted: secret]"  # noqa: S105 - what stands where one was
+# The work is linear in the text: no pattern begins again within what another beginning of it went over.
 _SECRETS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"
+    r"|\beyJ(?:(?!-eyJ)[\w-]){8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"
     r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-ant-|sk-proj-|sk_live_|rk_live_|npm_|pypi-|hf_|hr_)[\w-]{16,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\bAIza[\w-]{35}\b"
@@ -29,7 +34,28 @@ _SECRETS: Final = re.compile(
     re.DOTALL,
 )
 
-_TAKEN_AS_IS: Final = frozenset({"thinking", "redacted_thinking", "compaction", "image", "container_upload"})
+_PLACES: Final[Mapping[str, tuple[str, ...]]] = {
+    "text": ("text", "data"),  # a block, or the source of a document
+    "tool_use": ("input",),
+    "server_tool_use": ("input",),
+    "mcp_tool_use": ("input",),
+    "tool_result": ("content",),
+    "mcp_tool_result": ("content",),
+    "search_result": ("title", "source", "content"),
+    "document": ("title", "context", "source"),
+    "content": ("content",),
+    "code_execution_tool_result": ("content",),
+    "bash_code_execution_tool_result": ("content",),
+    "text_editor_code_execution_tool_result": ("content",),
+    "code_execution_result": ("stdout", "stderr"),
+    "bash_code_execution_result": ("stdout", "stderr"),
+    "text_editor_code_execution_view_result": ("content",),
+    "web_fetch_tool_result": ("content",),
+    "web_fetch_result": ("url", "content"),
+}
+"""Type of a block, a source or a result -> its members that hold text, or something that does."""
+_DATA: Final = "input"
+"""The member that is gone through to its depths, whatever stands in it."""
 
 
 def redact(request: MessagesRequest, scanner: Scanner, *, secrets: bool, kinds: tuple[str, ...]) -> MessagesRequest:
@@ -38,86 +64,66 @@ def redact(request: MessagesRequest, scanner: Scanner, *, secrets: bool, kinds: 
     Raises:
         Refused: ``policy.obligation``: there is too much in it to look through.
     """
-    body = dict(request.body)
+    body: Mapping[str, Any] = request.body
     if secrets:
-        for name in ("system", "messages"):
-            if name in body:
-                body[name] = _without_secrets(body[name])
+        rest = {name: value for name, value in body.items() if name not in {"messages", "system"}}
+        body = {**_through(body, _clean), **_clean(rest)}
     if kinds:
-        places = [name for name in ("system", "messages") if name in body]
-        parts = [part for name in places for part in _parts(body[name])]
+        parts: list[Any] = []
+        _through(body, _kept_in(parts))
         scan = scanner.scan(HandResult((), parts), look=(), take=kinds)
-        if scan.result.structured != parts:
-            if not isinstance(scan.result.structured, list) or len(scan.result.structured) != len(parts):
+        found = scan.result.structured
+        if found != parts:
+            if not isinstance(found, list) or len(found) != len(parts):
                 raise Refused(Reason.POLICY_OBLIGATION, "a request that cannot be looked through")
-            changed = iter(scan.result.structured)
-            for name in places:
-                body[name] = _put_back(body[name], changed)
+            changed = iter(found)
+            body = _through(body, lambda _: next(changed))
     if body == request.body:
         return request
     betas = {"betas": request.args["betas"]} if "betas" in request.args else {}
-    return replace(request, raw=orjson.dumps(body), body=body, args={**body, **betas})
-
-
-def _without_secrets(value: Any) -> Any:
-    return _put_back(value, (_clean(part) for part in _parts(value)))
+    args = {**body, **betas}
+    return replace(request, raw=orjson.dumps(body), body=body, args=args, results=results_of(body))
 
 
 def _clean(value: Any) -> Any:
-    """A text, or what a tool was called with, without secrets."""
+    """The same without secrets."""
     if isinstance(value, str):
         return _SECRETS.sub(SECRET, value)
     if isinstance(value, list):
         return [_clean(one) for one in value]
     if isinstance(value, dict):
-        return {name: _clean(one) for name, one in value.items()}
+        return {_SECRETS.sub(SECRET, name): _clean(one) for name, one in value.items()}
     return value
 
 
-def _parts(value: Any) -> Iterator[Any]:
-    """What of a content, of blocks or of messages is gone through, in order."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _parts(one)
-    elif isinstance(value, dict):
-        for name in _names(value):
-            if name == "input":
-                yield value[name]
-            else:
-                yield from _parts(value[name])
+def _kept_in(parts: list[Any]) -> _Visit:
+    def visit(part: Any) -> Any:
+        parts.append(part)
+        return part
+
+    return visit
 
 
-def _put_back(value: Any, changed: Iterator[Any]) -> Any:
-    """The same with other parts, as many, in the same order."""
+def _through(body: Mapping[str, Any], visit: _Visit) -> dict[str, Any]:
+    """The body with what ``visit`` gives for each part of it that holds text, in order."""
+    new = {**body, "messages": [{**one, "content": _content(one["content"], visit)} for one in body["messages"]]}
+    if "system" in body:
+        new["system"] = _content(body["system"], visit)
+    if "metadata" in body:
+        new["metadata"] = visit(body["metadata"])
+    return new
+
+
+def _content(value: Any, visit: _Visit) -> Any:
+    """The same of a content, a block, a source or a result."""
     if isinstance(value, str):
-        return next(changed)
+        return visit(value)
     if isinstance(value, list):
-        return [_put_back(one, changed) for one in value]
-    if isinstance(value, dict):
-        new = dict(value)
-        for name in _names(value):
-            new[name] = next(changed) if name == "input" else _put_back(value[name], changed)
-        return new
-    return value
-
-
-def _names(value: dict[str, Any]) -> list[str]:
-    """Members of a message, a block or a source that hold text."""
-    kind = value.get("type")
-    if kind in _TAKEN_AS_IS or "encrypted_content" in value:
-        return []
-    if "role" in value:
-        return [name for name in ("content",) if name in value]
-    if kind == "text" and isinstance(value.get("data"), str):
-        return ["data"]  # the source of a document
-    names = {
-        "text": ("text",),
-        "tool_use": ("input",),
-        "tool_result": ("content",),
-        "search_result": ("title", "content"),
-        "document": ("title", "context", "source"),
-        "content": ("content",),
-    }
-    return [name for name in names.get(str(kind), ()) if value.get(name) is not None]
+        return [_content(one, visit) for one in value]
+    if not isinstance(value, dict):
+        return value
+    new = dict(value)
+    for name in _PLACES.get(str(value.get("type")), ()):
+        if value.get(name) is not None:
+            new[name] = visit(value[name]) if name == _DATA else _content(value[name], visit)
+    return new

@@ -50,6 +50,7 @@ class MessagesRequest:
         args: of ``model.messages``: the body, and ``betas`` where the client named some, or asked for the beta API.
         headers: those that go on to the provider.
         results: of the last message, where it answers calls.
+        session: what the client calls the conversation in ``metadata``, as it said it.
     """
 
     raw: bytes = field(repr=False)
@@ -59,6 +60,7 @@ class MessagesRequest:
     purpose: str | None
     stream: bool
     results: tuple[ToolResult, ...]
+    session: str | None = None
 
 
 def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: bool) -> MessagesRequest:
@@ -80,8 +82,12 @@ def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: 
     if "betas" in body:
         raise _malformed("nothing: betas are named in the header anthropic-beta", "betas")
     _check_blocks(body)
+    for name in ("tools", "mcp_servers"):
+        listed = body.get(name)
+        if listed is not None and not (isinstance(listed, list) and all(isinstance(one, dict) for one in listed)):
+            raise _malformed("an array of objects", name)
     for number, server in enumerate(body.get("mcp_servers") or ()):
-        if isinstance(server, dict) and server.get("authorization_token"):
+        if server.get("authorization_token"):
             # It would stand in the record, and in what people are shown who approve.
             raise _malformed("no credential: none may pass through here", "mcp_servers", number, "authorization_token")
     stream = body.get("stream", False)
@@ -96,7 +102,8 @@ def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: 
         headers=_passed(headers),
         purpose=purpose,
         stream=stream,
-        results=tuple(_results(body["messages"][-1])),
+        results=results_of(body),
+        session=_session(body.get("metadata")),
     )
 
 
@@ -138,11 +145,8 @@ def context_id(request: MessagesRequest, headers: Mapping[str, str], caller: Pri
                 "not a context", parameter=CONTEXT_HEADER, expected="letters, digits, . _ : - (at most 128)"
             )
         return named
-    session: Any = next((headers[name] for name in SESSION_HEADERS if name in headers), None)
-    if session is None:
-        metadata = request.body.get("metadata")
-        session = metadata.get("user_id") if isinstance(metadata, dict) else None
-    if not isinstance(session, str) or not session:
+    session = next((headers[name] for name in SESSION_HEADERS if name in headers), request.session)
+    if not session:
         return None
     owner = canonical([caller.tenant, caller.pseudonym, session])
     return f"anthropic-{hashlib.sha256(owner).hexdigest()[:32]}"
@@ -212,6 +216,16 @@ def _check_result(content: Any, *place: str | int) -> None:
 
 
 _RESULT_BLOCKS: Final = frozenset({"text", "image", "document", "search_result", "tool_reference"})
+
+
+def results_of(body: Mapping[str, Any]) -> tuple[ToolResult, ...]:
+    """What the client says came of the calls that the last message answers."""
+    return tuple(_results(body["messages"][-1]))
+
+
+def _session(metadata: Any) -> str | None:
+    named = metadata.get("user_id") if isinstance(metadata, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def _results(message: Mapping[str, Any]) -> Iterator[ToolResult]:

@@ -14,7 +14,9 @@ from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
+from gateway.ingress import telling
 from gateway.model import StepStatus
 
 APPROVAL_KEY: Final = "handrail/approval"
@@ -23,11 +25,6 @@ _MESSAGE: Final = "A person has to approve this call before it runs. The page sh
 
 Params = types.CallToolRequestParams | types.GetPromptRequestParams | types.ReadResourceRequestParams
 View = Mapping[str, Any]
-
-
-def page(public_url: str, approval_id: str) -> str:
-    """Where a person answers a request."""
-    return f"{public_url}/approvals/{approval_id}"
 
 
 def held(view: View) -> str | None:
@@ -45,7 +42,8 @@ def answer_to(params: Params) -> str | None:
 
 def question(public_url: str, approval_id: str) -> types.ElicitRequestURLParams:
     """The question by URL."""
-    return types.ElicitRequestURLParams(message=_MESSAGE, url=page(public_url, approval_id), elicitation_id=approval_id)
+    page = telling.page(public_url, approval_id)
+    return types.ElicitRequestURLParams(message=_MESSAGE, url=page, elicitation_id=approval_id)
 
 
 def waits_for_people(ctx: ServerRequestContext[Any], params: Params) -> bool:
@@ -111,6 +109,6 @@ async def _ask(ctx: ServerRequestContext[Any], asked: types.ElicitRequestURLPara
     """What the client answers; where it cannot be asked after all, nobody waits."""
     try:
         given = await ctx.session.elicit_url(asked.message, asked.url, str(asked.elicitation_id), ctx.request_id)
-    except MCPError:
+    except (MCPError, ValidationError):
         return "cancel"
     return given.action

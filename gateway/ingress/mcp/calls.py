@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gateway.canonical import canonical, parse
+from gateway.connector import signed_plan
 from gateway.conversations import Conversation, Conversations
 from gateway.errors import HandrailError, Refused
+from gateway.freeze import Concern
 from gateway.ingress.mcp.requests import ONE_CALL
 from gateway.ingress.plans import Submits
 from gateway.model import PlanStatus, Principal, UnverifiedPlan
-from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
+from gateway.ports import AuditLog, Directory, Freezes, Hands, Signer
 from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -26,7 +28,6 @@ CALL_WAIT_SECONDS: Final = 50.0
 """How long a call waits for its outcome: less than the 60 s after which common clients give up."""
 TALK_WAIT_SECONDS: Final = 3600.0
 """The longest deadline of an action: while its client is asked something, a call goes on until then."""
-PLAN_LIFETIME_SECONDS: Final = 60
 MONTH_MILLISECONDS: Final = 28 * 86_400_000
 """The shortest one."""
 
@@ -37,6 +38,14 @@ class Pipeline(Submits, Protocol):
     @property
     def conversations(self) -> Conversations:
         """Where a call's client is found while the call runs."""
+
+    @property
+    def directory(self) -> Directory:
+        """Who is who, now."""
+
+    @property
+    def freezes(self) -> Freezes:
+        """What is frozen, now."""
 
     async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
         """The plan as it stands."""
@@ -91,12 +100,14 @@ class Call:
 
     Attributes:
         view: of its plan, once that is at rest.
+        talk: with its client, where it was begun with one.
         followed: whether it was begun before, so that ``view`` only looks on, for one request.
     """
 
     plan_id: str
     caller: Principal
     view: "asyncio.Task[dict[str, Any]]"
+    talk: Conversation | None = None
     followed: bool = False
 
 
@@ -160,7 +171,7 @@ class Calls:
         plan = self._signed(caller, hand, action, arguments, context_id, jti)
         its_id = plan_id(plan)
         within = self._gateway.pipeline.conversations.opened(its_id, talk)
-        call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within))
+        call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within), talk)
         self._begun[its_id] = _Begun(call, call_bytes(caller, hand, action, arguments), context_id, key)
         call.view.add_done_callback(lambda _: self._begun.pop(its_id, None))
         return call
@@ -217,6 +228,10 @@ class Calls:
             and (key is not None or same_context(begun.context_id, context_id))
         ]
 
+    def goes_on(self, plan_id: str) -> bool:
+        """Whether a call was begun here and did not come to rest yet."""
+        return plan_id in self._begun
+
     def forget(self, plan_ids: Collection[str]) -> None:
         """Nobody asks for the outcome of these any more."""
         for one in plan_ids:
@@ -234,6 +249,25 @@ class Calls:
             return await self._gateway.pipeline.view(plan_id, caller)
 
         return Call(plan_id, caller, self._kept(outcome()), followed=True)
+
+    async def may_hear(self, caller: Principal, hand: str | None, context_id: str) -> bool:
+        """Whether a caller may still be told what comes of something that was decided earlier and goes on: not where it
+        was revoked, lost the hand, or is frozen, as the hand or the context may be.
+
+        Args:
+            hand: ``None`` where it is about no one hand.
+
+        Raises:
+            Unavailable: it cannot be known.
+        """
+        pipeline = self._gateway.pipeline
+        try:
+            now = await pipeline.directory.person(caller.tenant, caller.pseudonym)
+        except Refused:
+            return False
+        frozen = await pipeline.freezes.current()
+        concern = Concern(caller.tenant, {caller.pseudonym}, hand, context_id)
+        return (hand is None or now.may_use(hand)) and frozen.stopping(concern) is None
 
     @property
     def public_url(self) -> str:
@@ -330,34 +364,11 @@ class Calls:
         context_id: str,
         jti: str | None = None,
     ) -> UnverifiedPlan:
-        now = time.time()
-        settings = self._gateway.settings
-        issued_at = int(now)
-        payload = canonical(
-            {
-                "v": 1,
-                "iss": MCP_ISSUER,
-                "sub": caller.id,
-                "aud": settings.log.origin,
-                "tenant": caller.tenant,
-                "context_id": context_id,
-                "jti": secrets.token_hex(16) if jti is None else jti,
-                "iat": issued_at,
-                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
-                "nonce": secrets.token_hex(16),
-                "actions": [
-                    {
-                        "id": "call",
-                        "hand": hand,
-                        "action": action,
-                        "args": dict(arguments),
-                        "depends_on": [],
-                    }
-                ],
-            }
+        gateway = self._gateway
+        actions = [{"id": "call", "hand": hand, "action": action, "args": dict(arguments)}]
+        return signed_plan(
+            MCP_ISSUER, gateway.keyset, gateway.settings, caller, context_id, actions, now=time.time(), jti=jti
         )
-        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
-        return UnverifiedPlan(signed.encode("ascii"), caller, now)
 
 
 def call_bytes(caller: Principal, hand: str, action: str, arguments: Mapping[str, Any]) -> bytes:

@@ -6,13 +6,13 @@ handshake era is sent a request; one of the stateless era is answered with a que
 """
 
 import asyncio
-import contextlib
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.message import ServerMessageMetadata
@@ -20,8 +20,14 @@ from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from gateway.conversations import Unanswered
+from gateway.ingress.mcp.asking import APPROVAL_KEY
 from gateway.mcp_methods import McpQuestion
+from gateway.safe import safe
 
+_log = structlog.get_logger(__name__)
+
+KEY_MAX_CHARACTERS: Final = 256
+"""Of the name that a server gives to a question."""
 NOTES_WAITING_MAX: Final = 64
 """Progress and log messages that wait for a slow client; the oldest go."""
 FLUSH_SECONDS: Final = 2.0
@@ -83,7 +89,7 @@ class ClientTalk:
         self._responses = dict(responses)
         self._questions: dict[str, _Open] = {}
         self._judging = self._asking = 0
-        self._over = False
+        self._over = asyncio.Event()
         self._reached: float | None = None
         self._notes: deque[Callable[[ServerRequestContext[Any]], Awaitable[None]]] = deque(maxlen=NOTES_WAITING_MAX)
         self._pump: asyncio.Task[None] | None = None
@@ -108,7 +114,7 @@ class ClientTalk:
         """The client called again. What it does not answer stays open; what nobody asked is read over."""
         self._ctx = ctx
         for key, response in responses.items():
-            if (one := self._questions.pop(key, None)) is not None:
+            if (one := self._questions.pop(key, None)) is not None and not one.answer.done():
                 one.answer.set_result(dict(response))
 
     async def leave(self) -> None:
@@ -116,9 +122,7 @@ class ClientTalk:
         pump, self._pump = self._pump, None
         try:
             if pump is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FLUSH_SECONDS):
-                        await asyncio.shield(pump)
+                await asyncio.wait({pump}, timeout=FLUSH_SECONDS)
         finally:
             if pump is not None:
                 pump.cancel()
@@ -127,7 +131,7 @@ class ClientTalk:
 
     def give_up(self) -> None:
         """Nobody answers any more, neither what is asked nor what will be."""
-        self._over = True
+        self._over.set()
         for one in self._questions.values():
             if not one.answer.done():
                 one.answer.set_exception(Unanswered())
@@ -138,7 +142,7 @@ class ClientTalk:
     async def ask(self, key: str, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """See ``Conversation``."""
         question = McpQuestion(method)
-        if self._over:
+        if self._over.is_set():
             raise Unanswered
         self._asking += 1
         try:
@@ -149,7 +153,10 @@ class ClientTalk:
             finally:
                 self._judging -= 1
                 self.changed.set()
-            given = await waiting
+            try:
+                given = await waiting
+            finally:
+                self._withdraw(key, waiting)
             return await self._judge(question, {"request": asked, "response": dict(given)}, "response")
         finally:
             self._asking -= 1
@@ -185,7 +192,7 @@ class ClientTalk:
             return _given(early)
         if self.handshake:
             return self._sent(question, _identified(request))
-        if self._over or key in self._questions:
+        if self._over.is_set() or key in self._questions or not _is_a_servers(key):
             raise Unanswered
         one = self._questions[key] = _Open(request)
         return one.answer
@@ -194,13 +201,26 @@ class ClientTalk:
         ctx = self._ctx
         if ctx is None:
             raise Unanswered
+        metadata = ServerMessageMetadata(related_request_id=ctx.request_id)
+        asking = asyncio.ensure_future(ctx.session.send_request(request, _RESULTS[question], metadata=metadata))
+        over = asyncio.ensure_future(self._over.wait())
         try:
-            answer = await ctx.session.send_request(
-                request, _RESULTS[question], metadata=ServerMessageMetadata(related_request_id=ctx.request_id)
-            )
+            await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise Unanswered
+            return plain(asking.result())
         except (MCPError, ValidationError):
             raise Unanswered from None
-        return plain(answer)
+        finally:
+            over.cancel()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    def _withdraw(self, key: str, waiting: Awaitable[Mapping[str, Any]]) -> None:
+        """Whoever asked does not wait any more, for the answer or at all."""
+        one = self._questions.get(key)
+        if one is not None and one.answer is waiting:
+            del self._questions[key]
 
     def _note(self, note: Callable[[ServerRequestContext[Any]], Awaitable[None]]) -> None:
         if self._ctx is None:
@@ -208,10 +228,22 @@ class ClientTalk:
         self._notes.append(note)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._say(self._ctx))
+            self._pump.add_done_callback(_untold)
 
     async def _say(self, ctx: ServerRequestContext[Any]) -> None:
         while self._notes:
             await self._notes.popleft()(ctx)
+
+
+def _untold(pump: "asyncio.Task[None]") -> None:
+    if not pump.cancelled() and (error := pump.exception()) is not None:
+        _log.warning("a client could not be told how far its call is", error=type(error).__name__)
+
+
+def _is_a_servers(key: str) -> bool:
+    """Whether a server may give a question this name, by which its client knows it: not one of the gateway's own."""
+    ours = key.startswith(APPROVAL_KEY.partition("/")[0])
+    return not ours and len(key) <= KEY_MAX_CHARACTERS and safe(key) == key
 
 
 async def _given(response: Mapping[str, Any]) -> Mapping[str, Any]:

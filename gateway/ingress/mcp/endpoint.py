@@ -64,7 +64,7 @@ class McpIngress:
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
         self._reissues = Reissues(self._calls, gateway.undelivered)
-        self._talks = Talks(self._calls, self._reissues)
+        self._talks = Talks(self._calls, self._reissues, self.count)
         self._tasks = Tasks(self)
         self._subscriptions = Subscriptions(self)
         self._replays = Replays(replayed=self._reissues.replayed)

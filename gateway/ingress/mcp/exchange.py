@@ -4,6 +4,8 @@ What was handed over whole, on a connection of which nothing says that it is gon
 that breaks after the last byte left cannot be told from one on which it arrived.
 """
 
+import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -15,6 +17,10 @@ from starlette.types import Message, Receive, Send
 from gateway.ingress.mcp.requests import SESSION_HEADER, scope_of
 
 SCOPE_KEY: Final = "handrail.exchange"
+_ANSWER: Final = re.compile(rb'\{"jsonrpc":"2\.0",(?!(?:"id":(?:-?\d+|"[^"]*"),)?"method":)')
+"""Begins a JSON-RPC answer, as the SDK writes one, and neither a notification nor a request."""
+_HEAD_BYTES: Final = 4096
+"""Within which a message begins: a stream's own fields come before it."""
 _EXCHANGE: ContextVar["Exchange | None"] = ContextVar("exchange", default=None)
 
 
@@ -24,7 +30,7 @@ class Exchange:
     Attributes:
         plans: those whose client waits here.
         answered: those whose outcome the answer is.
-        asked: those about which the answer asks the client something.
+        asked: those about which the answer asks the client something, with what is done where it was not handed over.
         stream: session and id of the request, by which a client of the handshake era can have the answer later.
         over: set once nothing more is sent.
         delivered: whether the answer was handed over.
@@ -33,7 +39,7 @@ class Exchange:
     def __init__(self) -> None:
         self.plans: set[str] = set()
         self.answered: set[str] = set()
-        self.asked: set[str] = set()
+        self.asked: dict[str, Callable[[], None]] = {}
         self.stream: tuple[str, str] | None = None
         self.over = False
         self.delivered = False
@@ -54,14 +60,15 @@ class Exchange:
         return watched
 
     def sending(self, send: Send) -> Send:
-        """``send``, watched for the answer: what comes first once there is one, and is no sign of life (a comment of
-        server-sent events). The end of a stream is not waited for, since clients hang up when they have the answer."""
+        """``send``, watched for the answer: neither a sign of life (a comment of server-sent events) nor a notification
+        that goes before it on the stream. The end of a stream is not waited for, since clients hang up when they have
+        the answer."""
 
         async def watched(message: Message) -> None:
             await send(message)
-            if message["type"] == "http.response.body" and (self.answered or self.asked):
-                body = message.get("body", b"")
-                self.delivered = self.delivered or (bool(body) and not body.startswith(b":") and not self._gone)
+            if message["type"] == "http.response.body" and (self.answered or self.asked) and not self.delivered:
+                is_answer = _ANSWER.search(message.get("body", b""), 0, _HEAD_BYTES) is not None
+                self.delivered = is_answer and not self._gone
 
         return watched
 

@@ -9,7 +9,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp.results import refusal_lines
+from gateway.ingress import telling
 from gateway.mcp_methods import RESOURCE_NOT_FOUND
 from gateway.reasons import Reason
 
@@ -38,7 +38,7 @@ class Failed(Exception):
 def refusal(error: HandrailError) -> Failed:
     """Of a plan that was refused as a whole."""
     _log.info("call refused", code=str(error.reason), detail=error.detail)
-    return Failed(str(error.reason), refusal_lines(error))
+    return Failed(str(error.reason), telling.refusal(error))
 
 
 def error_of(failed: Failed) -> MCPError:

@@ -327,7 +327,7 @@ class Methods:
             view = await self._ingress.submit(endpoint.caller, hand, method.value, arguments, context)
         except HandrailError as error:
             raise refusal(error) from None
-        return self._given(view, kind)
+        return self._given(view, kind, repeatable=False)
 
     async def _talked(
         self,
@@ -356,11 +356,12 @@ class Methods:
         require_able(endpoint.ctx, view, endpoint.hands[hand])
         return self._given(view, kind)
 
-    def _given(self, view: Mapping[str, Any], kind: type[ResultT]) -> ResultT:
+    def _given(self, view: Mapping[str, Any], kind: type[ResultT], *, repeatable: bool = True) -> ResultT:
         step = view["steps"][0]
         if StepStatus(step["status"]) is not StepStatus.SUCCEEDED:
             why = step.get("error") or {}
-            raise Failed(why.get("code", step["status"]), told(view, self._ingress.public_url), why.get(CODE_FACT))
+            lines = told(view, self._ingress.public_url, repeatable=repeatable)
+            raise Failed(why.get("code", step["status"]), lines, why.get(CODE_FACT))
         try:
             return kind.model_validate((step.get("result") or {}).get("structured"), by_name=False)
         except ValidationError:

@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 from mcp import MCPError, types
@@ -37,6 +38,8 @@ ELSEWHERE_SECONDS: Final = 5.0
 """How long another gateway is given to deliver an answer before its client counts as gone."""
 LOOK_SECONDS: Final = 0.25
 MISSED_MAX: Final = 4096
+TOLD_MAX: Final = 4096
+"""Deliveries on record that are remembered for those who read the record before."""
 
 
 def named(ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
@@ -63,7 +66,9 @@ class Reissues:
         self._present: Counter[str] = Counter()
         self._asked: set[str] = set()
         self._delivered: set[str] = set()
+        self._told: OrderedDict[str, None] = OrderedDict()
         self._missed: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
         self._telling: asyncio.Task[None] | None = None
 
@@ -76,21 +81,35 @@ class Reissues:
             self._present[plan_id] += 1
         self._asked.discard(plan_id)
 
-    def has(self, exchange: Exchange, plan_id: str, *, asked: bool) -> None:
-        """The answer that is about to be sent in this exchange is a plan's outcome, or asks its client something."""
+    def has(self, exchange: Exchange, plan_id: str) -> None:
+        """The answer that is about to be sent in this exchange is a plan's outcome."""
         if exchange.over:
             self._miss(exchange, plan_id)
         else:
-            (exchange.asked if asked else exchange.answered).add(plan_id)
+            exchange.answered.add(plan_id)
+
+    def asks(self, exchange: Exchange, call: Call, give_up: Callable[[], None]) -> None:
+        """The answer that is about to be sent in this exchange asks a call's client something.
+
+        Args:
+            give_up: nobody was asked, and so nobody answers.
+        """
+        if exchange.over:
+            give_up()
+            return
+        exchange.asked[call.plan_id] = give_up
+        call.view.add_done_callback(lambda _: self._asked.discard(call.plan_id))
 
     def over(self, exchange: Exchange) -> None:
         """Nothing more is sent in this exchange."""
         exchange.over = True
         self._present -= Counter(exchange.plans)
         if exchange.delivered:
-            self._asked |= exchange.asked
+            self._asked |= {plan_id for plan_id in exchange.asked if self._calls.goes_on(plan_id)}
             self.forgo(exchange.answered)
         else:
+            for give_up in exchange.asked.values():
+                give_up()
             for plan_id in exchange.answered:
                 self._miss(exchange, plan_id)
 
@@ -99,7 +118,7 @@ class Reissues:
         plan_id, exchange = self._missed.pop((session, stream), None), exchange_here()
         if plan_id is not None and exchange is not None:
             exchange.stream = (session, stream)
-            self.has(exchange, plan_id, asked=False)
+            self.has(exchange, plan_id)
 
     def _miss(self, exchange: Exchange, plan_id: str) -> None:
         """An outcome was not delivered, and its client may ask for the rest of its stream."""
@@ -137,7 +156,10 @@ class Reissues:
         try:
             while told := frozenset(self._delivered):
                 await self._record.delivered(told)
+                self._told |= dict.fromkeys(told)
                 self._delivered -= told
+                while len(self._told) > TOLD_MAX:
+                    self._told.popitem(last=False)
         except Unavailable as away:
             # Remembered here, and told with the next; a restart would give one of these outcomes again.
             _log.warning("deliveries not recorded", reason=str(away.reason))
@@ -145,6 +167,14 @@ class Reissues:
             self._telling = None
 
     # --- the same call -----------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def turn(self, target: Target) -> AsyncIterator[None]:
+        """Of several same calls one looks for the one that it repeats, and is begun, at a time: until a call is begun,
+        none of the others can find it."""
+        bound = target.bound()
+        async with self._turns.setdefault(bound, asyncio.Lock()):
+            yield
 
     async def again(self, target: Target, context_id: str, key: str | None, *, people: bool) -> Call | None:
         """The call that this one repeats; ``None`` where it is a new one.
@@ -170,15 +200,20 @@ class Reissues:
                 continue
             if key is None and not (same_context(plan.plan.context_id, context_id) and self._recent(plan, issued)):
                 continue
+            if key is None and self._is_there(issued.plan_id):
+                continue  # while this was looked up, another one took it up
             return self._calls.follow(issued.plan_id, target.caller, people=people)
-        return None if key is None else self._begun(target, context_id, key)
+        return self._begun(target, context_id, key)
 
     def _begun(self, target: Target, context_id: str, key: str | None) -> Call | None:
         under_way = self._calls.under_way(target.bound(), context_id, key)
         return next((call for call in under_way if key is not None or not self._is_there(call.plan_id)), None)
 
     def _is_there(self, plan_id: str) -> bool:
-        return self._present[plan_id] > 0 or plan_id in self._asked or plan_id in self._delivered
+        """Whether the client of a call is there, or has its outcome, also where a row says otherwise: it may have been
+        read before that was put on record."""
+        has_it = plan_id in self._delivered or plan_id in self._told
+        return has_it or self._present[plan_id] > 0 or plan_id in self._asked
 
     async def _left(self, target: Target, issued: Issued) -> bool:
         """Whether the client of a call is gone. Another gateway is given time to say that it got its answer; where it

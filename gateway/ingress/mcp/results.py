@@ -2,7 +2,7 @@
 act on and that says no more than the plan API would.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -10,39 +10,24 @@ import pydantic
 from mcp import types
 
 from gateway.errors import HandrailError
-from gateway.ingress.mcp.asking import page
+from gateway.ingress import telling
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
 
-PROBLEMS_SHOWN_MAX: Final = 8
-POINTER_SHOWN_MAX_CHARACTERS: Final = 256
-"""A pointer into args of a recursive schema can be as long as the args are."""
-WHY_SHOWN_MAX_CHARACTERS: Final = 512
 PLAN: Final = "handrail/plan_id"
 """``_meta`` member of a result: the plan that the call became."""
 MARKS: Final = "handrail/result_marks"
 """``_meta`` member of a result: what is to be known of it and its own text cannot say (``docs/results.md``)."""
 
+_AGAIN: Final = (
+    "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
+)
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
-_AFTERMATH: Final = {
-    StepStatus.DEFERRED: "The call has not finished.",
-    StepStatus.RUNNING: "The call has not finished.",
-    StepStatus.AMBIGUOUS: "The tool may or may not have acted, and nobody can tell. Check before calling again.",
-    StepStatus.EXPIRED: "Nobody approved the call in time; it did not run.",
-    StepStatus.SKIPPED: "The call did not run.",
-    StepStatus.CANCELLED: "The call was cancelled; it did not run.",
-    StepStatus.RELEASED: "The call was released to the client.",
-}
 
 
 def refused(error: HandrailError) -> types.CallToolResult:
     """The whole plan was refused; nothing ran."""
-    return _failure(refusal_lines(error))
-
-
-def refusal_lines(error: HandrailError) -> list[str]:
-    """What is said of a plan that was refused as a whole."""
-    return [f"{error.reason}: {error.text}", "Nothing was run."]
+    return _failure(telling.refusal(error))
 
 
 def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> types.CallToolResult:
@@ -78,81 +63,32 @@ def _cut(step: Mapping[str, Any]) -> list[str]:
     return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
 
 
-def told(view: Mapping[str, Any], public_url: str, *, task: bool = False) -> list[str]:
+def told(view: Mapping[str, Any], public_url: str, *, repeatable: bool = True) -> list[str]:
     """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`.
 
     Args:
-        task: it is a task's, whose client comes back for it by its id.
+        repeatable: whether the same call, made again, waits with this one.
     """
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _held(step, view["plan_id"], public_url, task=task)
-    lines: list[str] = []
-    error = step.get("error")
-    if error:
-        lines.append(f"{error['code']}: {error['text']}")
-        lines += _problems(error.get("problems") or [])
-        lines += _why(error)
-        if "page" in error:
-            lines.append(f"The person whom this is for connects it at {error['page']}; then ask again.")
-    if status is StepStatus.DENIED:
-        lines += _messages(step.get("decision"))
-    if status in _AFTERMATH:
-        lines.append(_AFTERMATH[status])
+        return _held(step, view["plan_id"], public_url, repeatable=repeatable)
+    lines = telling.outcome(step)
     if not status.final or status is StepStatus.AMBIGUOUS:
-        lines.append(f"Its state is at {public_url}/v1/plans/{view['plan_id']}")
+        lines.append(f"Its state is at {telling.state_at(public_url, view['plan_id'])}")
     return lines
 
 
-def _held(step: Mapping[str, Any], plan_id: str, public_url: str, *, task: bool) -> list[str]:
+def _held(step: Mapping[str, Any], plan_id: str, public_url: str, *, repeatable: bool) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
-    lines += _messages(step.get("decision"))
-    lines.append(f"A person answers at {page(public_url, approval)} (or: handrail approvals approve {approval}).")
-    if task:
-        return [*lines, "Once approved it runs by itself; the task then tells its outcome."]
-    lines.append(
-        "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
-    )
-    lines.append(f"Once approved it runs by itself; its outcome is also at {public_url}/v1/plans/{plan_id}")
+    lines += telling.reasons(step)
+    page = telling.page(public_url, approval)
+    lines.append(f"A person answers at {page} (or: handrail approvals approve {approval}).")
+    if repeatable:
+        lines.append(_AGAIN)
+    lines.append(f"Once approved it runs by itself; its outcome is also at {telling.state_at(public_url, plan_id)}")
     return lines
-
-
-def _problems(problems: Sequence[Mapping[str, str]]) -> list[str]:
-    """Where the args are off schema and by which keyword, one a line; never what stood there.
-
-    A pointer names members that the schema declares, so a tool server chose their letters: as JSON strings they cannot
-    begin a line of their own.
-    """
-    lines = [f"{_at(problem['pointer'])}{problem['keyword']}" for problem in problems[:PROBLEMS_SHOWN_MAX]]
-    if len(problems) > PROBLEMS_SHOWN_MAX:
-        lines.append("There are more.")
-    return lines
-
-
-def _why(error: Mapping[str, Any]) -> list[str]:
-    """What an adapter found wrong with the args, and where, as one line; an adapter may be anybody's."""
-    said = ": ".join(str(error[name]) for name in ("problem", "why") if error.get(name))
-    if not said:
-        return []
-    place = _at(error["pointer"]) if "pointer" in error else ""
-    return [place + _shortened(" ".join(said.split()), WHY_SHOWN_MAX_CHARACTERS)]
-
-
-def _at(pointer: str) -> str:
-    return f"at {orjson.dumps(_shortened(pointer, POINTER_SHOWN_MAX_CHARACTERS)).decode()}: "
-
-
-def _shortened(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[:characters]}..."
-
-
-def _messages(decision: Mapping[str, Any] | None) -> list[str]:
-    """The policy's reasons, one a line."""
-    return [
-        f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in (decision or {}).get("reasons", [])
-    ]
 
 
 def _success(result: Mapping[str, Any], notes: list[str], *, object_only: bool) -> types.CallToolResult:

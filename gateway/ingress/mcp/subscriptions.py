@@ -8,16 +8,18 @@ its session's stream, one of the stateless era on the stream that ``subscription
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
+import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
 
 from gateway.canonical import canonical
 from gateway.conversations import Unanswered
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Unavailable
 from gateway.ingress.mcp.calls import Calls
 from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
 from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
@@ -28,6 +30,8 @@ from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, McpMethod, is_method
 from gateway.model import Principal, StepStatus
 from gateway.reasons import Reason
+
+_log = structlog.get_logger(__name__)
 
 WATCHED_MAX: Final = 32
 """Resources that one session, or one stream, watches."""
@@ -43,16 +47,24 @@ class Subscriber:
 
     log_level: str | None = None
 
-    def __init__(self, uri: str, changed: Callable[[str], None], lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        uri: str,
+        changed: "Callable[[Subscriber], None]",
+        lost: "Callable[[Subscriber], None]",
+        stands: Callable[[], Awaitable[bool]],
+    ) -> None:
         """
         Args:
             uri: as the client names it.
             changed, lost: told of that.
+            stands: whether the client may still be told. Raises ``Unavailable``.
         """
+        self.uri = uri
+        self.stands = stands
         self.answers: frozenset[str] = frozenset()
         self.handshake = False
         self.cancelled = asyncio.Event()
-        self._uri = uri
         self._changed = changed
         self._lost = lost
 
@@ -69,12 +81,12 @@ class Subscriber:
     def updated(self, uri: str) -> None:  # noqa: ARG002 - the server's name for it
         """See ``Watcher``."""
         if not self.cancelled.is_set():
-            self._changed(self._uri)
+            self._changed(self)
 
     def lost(self) -> None:
         """See ``Watcher``."""
         if not self.cancelled.is_set():
-            self._lost(self._uri)
+            self._lost(self)
 
 
 class _Session:
@@ -83,20 +95,19 @@ class _Session:
     def __init__(self, ctx: ServerRequestContext[Any]) -> None:
         self.watched: dict[str, Subscriber] = {}
         self._ctx = ctx
-        self._changed: set[str] = set()
+        self._changed: dict[str, Subscriber] = {}
         self._saying: asyncio.Task[None] | None = None
 
-    def changed(self, uri: str) -> None:
+    def changed(self, subscriber: Subscriber) -> None:
         """Say so once the client takes it; once, however often it changed until then."""
-        self._changed.add(uri)
+        self._changed[subscriber.uri] = subscriber
         if self._saying is None or self._saying.done():
             self._saying = asyncio.get_running_loop().create_task(self._say())
 
-    def lost(self, uri: str) -> None:
+    def lost(self, subscriber: Subscriber) -> None:
         """Nobody says any more when it changes: that it may have is the last that is said."""
-        if (subscriber := self.watched.pop(uri, None)) is not None:
-            subscriber.cancelled.set()
-        self.changed(uri)
+        self._drop(subscriber)
+        self.changed(subscriber)
 
     def end(self) -> None:
         """The session is over."""
@@ -108,11 +119,79 @@ class _Session:
 
     async def _say(self) -> None:
         while self._changed:
-            await self._ctx.session.send_resource_updated(self._changed.pop())
+            uri, subscriber = self._changed.popitem()
+            try:
+                stands = await subscriber.stands()
+            except Unavailable as away:
+                _log.warning("a change is not told", reason=str(away.reason))
+                continue
+            if stands:
+                await self._ctx.session.send_resource_updated(uri)
+            else:
+                self._drop(subscriber)
+
+    def _drop(self, subscriber: Subscriber) -> None:
+        subscriber.cancelled.set()
+        if self.watched.get(subscriber.uri) is subscriber:
+            del self.watched[subscriber.uri]
 
 
 Bells = tuple[asyncio.Event, asyncio.Event]
 """That there is something to say, and that the stream is over."""
+
+
+class _Stream:
+    """What a stream of the stateless era says."""
+
+    def __init__(self, ctx: ServerRequestContext[Any], bells: Bells) -> None:
+        self.meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        self._ctx = ctx
+        self._wake, self._over = bells
+        self._changed: dict[str, Subscriber] = {}
+
+    def changed(self, subscriber: Subscriber) -> None:
+        """Say so soon; once, however often it changed until then."""
+        self._changed[subscriber.uri] = subscriber
+        self._wake.set()
+
+    def lost(self, subscriber: Subscriber) -> None:  # noqa: ARG002 - whichever it is
+        """Nobody says any more when it changes: the stream is over."""
+        self._over.set()
+        self._wake.set()
+
+    async def more(self, seconds: float) -> bool:
+        """Wait that long, or until something changed, and say it; whether the stream goes on. It does not where its
+        client may not be told any more.
+
+        Raises:
+            Unavailable: that cannot be known.
+        """
+        if not self._over.is_set():
+            waiting = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait({waiting}, timeout=seconds)
+            finally:
+                waiting.cancel()
+            self._wake.clear()
+            while self._changed:
+                uri, subscriber = self._changed.popitem()
+                if not await subscriber.stands():
+                    return False
+                params = types.ResourceUpdatedNotificationParams(uri=uri, _meta=self.meta)
+                await self.say(types.ResourceUpdatedNotification(params=params))
+        return not self._over.is_set()
+
+    async def say_offered(self, honoured: types.SubscriptionFilter) -> None:
+        """Say that other things are offered now."""
+        about = types.NotificationParams(_meta=self.meta)
+        if honoured.tools_list_changed:
+            await self.say(types.ToolListChangedNotification(params=about))
+        if honoured.prompts_list_changed:
+            await self.say(types.PromptListChangedNotification(params=about))
+
+    async def say(self, notification: Any) -> None:
+        """Send a notification on the stream."""
+        await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
 
 
 class Reaches(Asks, Protocol):
@@ -151,10 +230,11 @@ class Subscriptions:
                 return types.EmptyResult()
             if len(session.watched) >= WATCHED_MAX:
                 raise MCPError(types.INVALID_PARAMS, "Too many subscriptions")
-            subscriber = Subscriber(params.uri, session.changed, session.lost)
+            context = context_id(ctx, caller)
+            subscriber = self._subscriber(ctx, caller, params.uri, context, session)
             session.watched[params.uri] = subscriber
             try:
-                await self._watch(ctx, caller, params.uri, subscriber)
+                await self._watch(ctx, caller, context, subscriber)
             except BaseException:
                 subscriber.cancelled.set()
                 session.watched.pop(params.uri, None)
@@ -200,29 +280,15 @@ class Subscriptions:
     async def _stream(
         self, ctx: ServerRequestContext[Any], caller: Principal, wanted: types.SubscriptionFilter, bells: Bells
     ) -> types.SubscriptionsListenResult:
-        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
-        changed: set[str] = set()
-        wake, over = bells
-
-        def updated(uri: str) -> None:
-            changed.add(uri)
-            wake.set()
-
-        def lost(_: str) -> None:
-            over.set()
-            wake.set()
-
-        async def say(notification: Any) -> None:
-            await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
-
+        stream, context = _Stream(ctx, bells), context_id(ctx, caller)
         subscribers: list[Subscriber] = []
         try:
             watched = []
             for uri in dict.fromkeys(wanted.resource_subscriptions or ()):
-                subscriber = Subscriber(uri, updated, lost)
+                subscriber = self._subscriber(ctx, caller, uri, context, stream)
                 subscribers.append(subscriber)
                 try:
-                    await self._watch(ctx, caller, uri, subscriber)
+                    await self._watch(ctx, caller, context, subscriber)
                 except MCPError:
                     continue
                 watched.append(uri)
@@ -231,52 +297,55 @@ class Subscriptions:
                 prompts_list_changed=wanted.prompts_list_changed or None,
                 resource_subscriptions=watched or None,
             )
-            acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
-            await say(types.SubscriptionsAcknowledgedNotification(params=acknowledged))
+            acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=stream.meta)
+            await stream.say(types.SubscriptionsAcknowledgedNotification(params=acknowledged))
             lists = bool(honoured.tools_list_changed or honoured.prompts_list_changed)
             seen = self._offered(ctx, caller)
             ends = asyncio.get_running_loop().time() + STREAM_SECONDS
-            while not over.is_set() and asyncio.get_running_loop().time() < ends:
-                waiting = asyncio.ensure_future(wake.wait())
-                try:
-                    await asyncio.wait({waiting}, timeout=LOOK_SECONDS if lists else STREAM_SECONDS)
-                finally:
-                    waiting.cancel()
-                wake.clear()
-                while changed:
-                    told_of = types.ResourceUpdatedNotificationParams(uri=changed.pop(), _meta=meta)
-                    await say(types.ResourceUpdatedNotification(params=told_of))
+            while asyncio.get_running_loop().time() < ends and await stream.more(
+                LOOK_SECONDS if lists else STREAM_SECONDS
+            ):
                 now = self._offered(ctx, caller)
-                if now != seen:
-                    seen = now
-                    about = types.NotificationParams(_meta=meta)
-                    if honoured.tools_list_changed:
-                        await say(types.ToolListChangedNotification(params=about))
-                    if honoured.prompts_list_changed:
-                        await say(types.PromptListChangedNotification(params=about))
+                if now == seen:
+                    continue
+                if not await self._ingress.calls.may_hear(caller, None, context):
+                    break
+                seen = now
+                await stream.say_offered(honoured)
         finally:
             for subscriber in subscribers:
                 subscriber.cancelled.set()
-        return types.SubscriptionsListenResult(_meta=meta)
+        return types.SubscriptionsListenResult(_meta=stream.meta)
+
+    def _subscriber(
+        self, ctx: ServerRequestContext[Any], caller: Principal, uri: str, context: str, told: "_Session | _Stream"
+    ) -> Subscriber:
+        located = self._located(ctx, caller, uri)
+        hand = None if located is None else located[0]
+        stands = partial(self._ingress.calls.may_hear, caller, hand, context)
+        return Subscriber(uri, told.changed, told.lost, stands)
 
     def _offered(self, ctx: ServerRequestContext[Any], caller: Principal) -> str:
         """A digest of what this endpoint offers the caller now, as far as it was pinned."""
         digests = sorted(one.digest for one in self._ingress.manifests(caller, hand_of(scope_of(ctx))))
         return hashlib.sha256(canonical(digests)).hexdigest()
 
-    async def _watch(self, ctx: ServerRequestContext[Any], caller: Principal, uri: str, subscriber: Subscriber) -> None:
+    async def _watch(
+        self, ctx: ServerRequestContext[Any], caller: Principal, context: str, subscriber: Subscriber
+    ) -> None:
         """Have a hand's server say when a resource changes.
 
         Raises:
             MCPError: it will not: there is no such resource, not for this caller, or policy does not let it.
         """
+        uri = subscriber.uri
         located = self._located(ctx, caller, uri)
         if located is None:
             self._ingress.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
             raise no_resource(ctx, uri)
         hand, own = located
         call = self._ingress.calls.begin(
-            caller, hand, McpMethod.RESOURCES_SUBSCRIBE.value, {"uri": own}, context_id(ctx, caller), subscriber
+            caller, hand, McpMethod.RESOURCES_SUBSCRIBE.value, {"uri": own}, context, subscriber
         )
         try:
             view = await asyncio.shield(call.view)

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -17,6 +18,7 @@ from gateway.ingress.mcp.asking import APPROVAL_KEY, shown, waits_for_people
 from gateway.ingress.mcp.calls import Call, Calls
 from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
 from gateway.ingress.mcp.exchange import exchange_of, exchange_that_waits
+from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.parking import Parking, Target
 from gateway.ingress.mcp.reissues import Reissues, named
 from gateway.ingress.mcp.requests import SESSION_HEADER
@@ -25,10 +27,15 @@ from gateway.mcp_methods import CODE_FACT, McpQuestion
 from gateway.model import PlanStatus, Principal, StepStatus
 from gateway.reasons import Reason
 
+_log = structlog.get_logger(__name__)
+
 LEVELS_MAX: Final = 1024
 """Sessions whose log level is remembered."""
 
+_ON_RECORD: Final = "The call is on record and may have run. What came of it cannot be looked up now; ask again."
+
 Params = types.CallToolRequestParams | types.GetPromptRequestParams | types.ReadResourceRequestParams
+AnswerT = TypeVar("AnswerT")
 
 
 class LogLevels:
@@ -56,7 +63,12 @@ class LogLevels:
 class Talks:
     """The calls whose clients can be talked to."""
 
-    def __init__(self, calls: Calls, reissues: Reissues) -> None:
+    def __init__(self, calls: Calls, reissues: Reissues, count: Callable[[Principal, Reason], None]) -> None:
+        """
+        Args:
+            count: records a refusal of something that never became a plan.
+        """
+        self._count = count
         self._calls = calls
         self._reissues = reissues
         self._parking = Parking()
@@ -82,20 +94,14 @@ class Talks:
             HandrailError: the whole plan is refused.
             MCPError: ``requestState`` names no call of this caller with these arguments.
         """
-        responses = {key: plain(one) for key, one in (params.input_responses or {}).items() if key != APPROVAL_KEY}
         key = named(ctx, target.caller)
         again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
-        if params.request_state is None:
-            talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
-            call = await again()
-            if call is None:
-                arguments = target.arguments
-                call = self._calls.begin(target.caller, target.hand, target.action, arguments, context_id, talk, key)
-        else:
-            parked = self._parking.take(target, params.request_state)
-            call, talk = parked.call, parked.talk
-            talk.resume(ctx, responses)
         patience = self._calls.patience_seconds if patience_seconds is None else patience_seconds
+        try:
+            call, talk = await self._found(ctx, target, context_id, params, key, again)
+        except MCPError:
+            self._count(target.caller, Reason.SCHEMA_ARGS)
+            raise
         try:
             try:
                 answer = await self._answered(ctx, params, target, call, talk, patience)
@@ -112,6 +118,8 @@ class Talks:
                 # It said so, or ended its session. A stateless client says nothing: it may only have lost the
                 # connection, and will call again.
                 talk.cancelled.set()
+                if call.talk is not None:
+                    call.talk.cancelled.set()
                 self._reissues.unwanted(call.plan_id)
             talk.give_up()
             raise
@@ -120,10 +128,35 @@ class Talks:
                 call.view.cancel()
             await talk.leave()
         if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
-            self._reissues.has(exchange_of(ctx), call.plan_id, asked=False)
-        elif isinstance(answer, types.InputRequiredResult) and APPROVAL_KEY not in (answer.input_requests or {}):
-            self._reissues.has(exchange_of(ctx), call.plan_id, asked=True)
+            self._reissues.has(exchange_of(ctx), call.plan_id)
+        elif isinstance(answer, types.InputRequiredResult) and answer.request_state is not None:
+            self._reissues.asks(exchange_of(ctx), call, talk.give_up)
         return answer
+
+    async def _found(
+        self,
+        ctx: ServerRequestContext[Any],
+        target: Target,
+        context_id: str,
+        params: Params,
+        key: str | None,
+        again: Callable[[], Awaitable[Call | None]],
+    ) -> tuple[Call, ClientTalk]:
+        """The call that a request is about, begun here where it is a new one, and the client of this request."""
+        responses = {name: plain(one) for name, one in (params.input_responses or {}).items() if name != APPROVAL_KEY}
+        if params.request_state is not None:
+            parked = self._parking.take(target, params.request_state)
+            parked.talk.resume(ctx, responses)
+            return parked.call, parked.talk
+        talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
+        async with self._reissues.turn(target):
+            return await again() or self._begin(target, context_id, talk, key), talk
+
+    def _begin(self, target: Target, context_id: str, talk: ClientTalk, key: str | None) -> Call:
+        arguments = target.arguments
+        call = self._calls.begin(target.caller, target.hand, target.action, arguments, context_id, talk, key)
+        call.view.add_done_callback(lambda _: talk.give_up())
+        return call
 
     async def _answered(
         self,
@@ -140,7 +173,7 @@ class Talks:
         if isinstance(answer, types.InputRequiredResult):
             return answer
         follow, url = partial(self._until_done, call), self._calls.public_url
-        return await shown(ctx, params, answer, url, follow, self._calls.patience_seconds)
+        return await self._looked_up(call, shown(ctx, params, answer, url, follow, self._calls.patience_seconds))
 
     def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
         return self._calls.follow(call.plan_id, call.caller, people=True).view
@@ -155,7 +188,7 @@ class Talks:
             talk.changed.clear()
             if call.view.done():
                 talk.give_up()
-                return await call.view
+                return await (self._looked_up(call, call.view) if call.followed else call.view)
             if questions := talk.questions():
                 state = self._parking.park(target, call, talk)
                 if state is not None:
@@ -173,12 +206,25 @@ class Talks:
             finally:
                 changed.cancel()
             if not call.view.done() and not talk.asks and loop.time() >= quiet_since + patience_seconds:
-                now = await self._calls.now(call)
+                now = await self._looked_up(call, self._calls.now(call))
                 if now is None:
                     quiet_since = loop.time()  # not on record yet: there is nothing to come back to
                     continue
                 talk.give_up()
                 return now
+
+    async def _looked_up(self, call: Call, looking: Awaitable[AnswerT]) -> AnswerT:
+        """What is known of a call that is on record.
+
+        Raises:
+            MCPError: nothing, now. It is not said that nothing was run.
+        """
+        try:
+            return await looking
+        except HandrailError as error:
+            _log.info("call not looked up", code=str(error.reason), detail=error.detail)
+            where = f"{self._calls.public_url}/v1/plans/{call.plan_id}"
+            raise MCPError(REFUSED, f"{error.reason}: {error.text}\n{_ON_RECORD}\nIts state is at {where}") from None
 
     def _judge(self, target: Target, context_id: str) -> Judge:
         async def judge(question: McpQuestion, args: Mapping[str, Any], wanted: str) -> dict[str, Any]:

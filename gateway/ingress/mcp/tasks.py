@@ -119,27 +119,16 @@ class Tasks:
         Raises:
             MCPError: the whole plan is refused.
         """
-        calls, key = self._ingress.calls, named(ctx, target.caller)
+        key, exchange, reissues = named(ctx, target.caller), exchange_that_waits(ctx), self._ingress.reissues
         try:
-            plan_id = await self._again(target, context_id, key)
-            if plan_id is None:
-                try:
-                    plan_id = await calls.start(
-                        target.caller, target.hand, target.action, target.arguments, context_id, Quiet(), key
-                    )
-                except Refused as refused:
-                    # Another request had the idempotency key's call first.
-                    first = await self._again(target, context_id, key) if key is not None else None
-                    if first is None or refused.reason is not Reason.VERIFY_REPLAYED:
-                        raise
-                    plan_id = first
+            async with reissues.turn(target):
+                plan_id = await self._again(target, context_id, key) or await self._start(target, context_id, key)
+                reissues.waits(exchange, plan_id)
         except HandrailError as error:
             raise error_of(refusal(error)) from None
         plan = await self._plan(ctx, plan_id)
         shown = await self._shown(ctx, plan, await self._view(ctx, plan))
-        exchange = exchange_that_waits(ctx)
-        self._ingress.reissues.waits(exchange, plan_id)
-        self._ingress.reissues.has(exchange, plan_id, asked=False)
+        reissues.has(exchange, plan_id)
         return Made({"task": shown})
 
     async def instead(self, ctx: ServerRequestContext[Any], view: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -148,7 +137,7 @@ class Tasks:
         if not _extended(ctx) or view["status"] == PlanStatus.DONE:
             return None
         plan = await self._plan(ctx, view["plan_id"])
-        self._ingress.reissues.has(exchange_of(ctx), view["plan_id"], asked=False)
+        self._ingress.reissues.has(exchange_of(ctx), view["plan_id"])
         return {"resultType": "task", **await self._shown(ctx, plan, view)}
 
     async def _again(self, target: Target, context_id: str, key: str | None) -> str | None:
@@ -156,6 +145,19 @@ class Tasks:
         if call is not None and call.followed:
             call.view.cancel()
         return None if call is None else call.plan_id
+
+    async def _start(self, target: Target, context_id: str, key: str | None) -> str:
+        try:
+            return await self._ingress.calls.start(
+                target.caller, target.hand, target.action, target.arguments, context_id, Quiet(), key
+            )
+        except Refused as refused:
+            # Another gateway had the idempotency key's call first.
+            replayed = key is not None and refused.reason is Reason.VERIFY_REPLAYED
+            first = await self._again(target, context_id, key) if replayed else None
+            if first is None:
+                raise
+            return first
 
     # --- the methods -------------------------------------------------------------------------------------------------
 
@@ -275,7 +277,7 @@ class Tasks:
             "pollIntervalMs" if later else "pollInterval": POLL_MILLISECONDS[held],
         }
         if status is not StepStatus.SUCCEEDED:
-            shown["statusMessage"] = "\n".join(told(view, self._ingress.public_url, task=True))
+            shown["statusMessage"] = "\n".join(told(view, self._ingress.public_url, repeatable=False))
         return shown
 
 
@@ -330,8 +332,8 @@ def _require(ctx: ServerRequestContext[Any], *, extended: bool) -> None:
 
 
 def _is_call(plan: PlanState, hands: Mapping[str, Manifest]) -> bool:
-    """Whether a plan is a call of a tool that came through MCP, of one of these hands. Of a plan whose content was erased
-    there is no ``jti`` any more."""
+    """Whether a plan is a call of a tool that came through MCP, of one of these hands. A plan whose content was erased
+    has no ``jti`` any more."""
     the, steps = plan.plan, list(plan)
     if the.issuer.id != MCP_ISSUER or not (the.jti == "" or the.jti.startswith((CALL, NAMED))) or len(steps) != 1:
         return False

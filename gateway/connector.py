@@ -1,0 +1,56 @@
+"""Plans that the gateway signs itself, with its connector key: for what its clients ask in other forms than a plan, for
+what a model asks for, and for a dead letter that is tried again. They take the one way that every plan takes."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.canonical import canonical
+from gateway.model import EMPTY, Principal, UnverifiedPlan
+from gateway.ports import Purpose, Signer, Typ
+from gateway.settings import Settings
+
+LIFETIME_SECONDS: Final = 60
+"""How long such a plan may be accepted: it is submitted at once."""
+
+
+def signed_plan(
+    issuer: str,
+    signer: Signer,
+    settings: Settings,
+    caller: Principal,
+    context_id: str,
+    actions: Sequence[Mapping[str, Any]],
+    *,
+    now: float,
+    jti: str | None = None,
+    claims: Mapping[str, Any] = EMPTY,
+) -> UnverifiedPlan:
+    """A plan of ``actions`` (``{id, hand, action, args, ...}``; without ``depends_on`` on none) that ``caller`` sends.
+
+    Args:
+        issuer: id of the connector (``model.CONNECTOR_PREFIX``).
+        now: seconds since the epoch, when it is signed and received.
+        jti: where the caller says which plan may come only once; else one is drawn.
+        claims: further members of the plan, which may name another ``sub`` than the caller.
+
+    Raises:
+        HandrailError: an arg has no canonical JSON, or the key is unavailable.
+    """
+    issued_at = int(now)
+    payload = {
+        "v": 1,
+        "iss": issuer,
+        "sub": caller.id,
+        "aud": settings.log.origin,
+        "tenant": caller.tenant,
+        "context_id": context_id,
+        "jti": secrets.token_hex(16) if jti is None else jti,
+        "iat": issued_at,
+        "exp": issued_at + min(LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
+        "nonce": secrets.token_hex(16),
+        "actions": [{"depends_on": [], **action} for action in actions],
+        **claims,
+    }
+    token = signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(payload))
+    return UnverifiedPlan(token.encode("ascii"), caller, now)
