@@ -21,12 +21,14 @@ from gateway.settings import (
     ConnectionSettings,
     EgressLimits,
     EgressSettings,
+    EnvironmentSettings,
     HandDatabaseSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
     LoginSettings,
     MailSettings,
+    ManagedAgentsSettings,
     McpClientSettings,
     ModelSettings,
     OutputFileSettings,
@@ -129,6 +131,19 @@ BRAINS = """\
 ## [brains.ID]
 
 A model that runs may be put to: see [runs](runs.md#brains). `ID` is a lower-case name.
+"""
+
+MANAGED_AGENTS = """\
+## [managed_agents.NAME]
+
+A workspace at Anthropic whose agents are governed here: see [Claude Managed Agents](managed-agents.md).
+"""
+
+ENVIRONMENT = """\
+## [managed_agents.NAME.environment]
+
+A self-hosted environment whose work this gateway takes: see
+[self-hosted environments](managed-agents.md#self-hosted-environments).
 """
 
 WEBHOOKS = """\
@@ -284,12 +299,16 @@ What the operator says of the hand for the record of processing activities (`han
 """
 
 
+NAMED = {"brains", "connections", "hands", "identity", "managed_agents", "webhooks"}
+"""Tables of tables, each of which has a section of its own."""
+
+
 def document() -> str:
     """The whole page."""
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"brains", "hands", "identity", "webhooks", "connections"}),
+        _table(Settings, "", skip=_sections(Settings) | NAMED),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -315,6 +334,8 @@ def document() -> str:
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [BRAINS, _table(BrainSettings, None)]
+    parts += [MANAGED_AGENTS, _table(ManagedAgentsSettings, None, skip={"environment"})]
+    parts += [ENVIRONMENT, _table(EnvironmentSettings, None)]
     tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]

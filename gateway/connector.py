@@ -12,6 +12,8 @@ from gateway.settings import Settings
 
 LIFETIME_SECONDS: Final = 60
 """How long such a plan may be accepted: it is submitted at once."""
+_ENVELOPE_MAX_BYTES: Final = 65_536
+"""Of a plan beside what its client sent."""
 
 
 def signed_plan(
@@ -34,6 +36,8 @@ def signed_plan(
         jti: where the caller says which plan may come only once; else one is drawn.
         claims: further members of the plan, which may name another ``sub`` than the caller.
 
+    It may be as large as what the largest body of an ingress becomes: base64 makes it a third longer.
+
     Raises:
         HandrailError: an arg has no canonical JSON, or the key is unavailable.
     """
@@ -53,4 +57,5 @@ def signed_plan(
         **claims,
     }
     token = signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(payload))
-    return UnverifiedPlan(token.encode("ascii"), caller, now)
+    max_bytes = max(settings.server.body_max_bytes, (settings.anthropic.body_max_bytes + _ENVELOPE_MAX_BYTES) * 4 // 3)
+    return UnverifiedPlan(token.encode("ascii"), caller, now, max_bytes)

@@ -200,11 +200,13 @@ class UnverifiedPlan:
     Attributes:
         raw: the compact JWS exactly as received.
         received_at: seconds since the epoch, read once and used for every check of this plan.
+        max_bytes: what ``raw`` may have, where its ingress has a limit of its own; ``None`` for that of every body.
     """
 
     raw: bytes = field(repr=False)
     caller: Principal
     received_at: float
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,8 @@ class Pipeline(Plans):
         if isinstance(source, UnverifiedPlan):
             # 1 ingress: size, type and time were bounded and the caller authenticated before this task began.
             with stage("1 ingress"):
-                unverified = ingress.admit(
-                    source.raw, source.caller, source.received_at, max_bytes=self.settings.server.body_max_bytes
-                )
+                max_bytes = source.max_bytes or self.settings.server.body_max_bytes
+                unverified = ingress.admit(source.raw, source.caller, source.received_at, max_bytes=max_bytes)
 
             # 2 verify: JWS, issuer key valid at iat and not revoked, type, audience, freshness, subject. That the plan
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.

@@ -14,6 +14,7 @@ app = noun("agents")
 
 Connector = Annotated[str, typer.Option("--connector", help="Which [managed_agents] table.")]
 AgentArgument = Annotated[str, typer.Argument(metavar="AGENT_ID", help="As Anthropic names it, such as agent_01...")]
+_ADOPT = "The entry AGSBYP says what. Set the policies: handrail agents adopt {} --connector {} --write"
 SessionArgument = Annotated[str, typer.Argument(metavar="SESSION_ID", help="As Anthropic names it.")]
 
 
@@ -129,6 +130,9 @@ def _show_session(out: Output, one: dict[str, Any]) -> None:
     if problem:
         pairs.append(("not followed now", f"{problem.get('code')}: {problem.get('text')}"))
     out.facts(pairs)
+    if one.get("state") == "bypassed":
+        adopt = _ADOPT.format(one.get("agent_id"), one.get("connector"))
+        out.note(f"Something went past the gateway, so every call is denied. {adopt}")
     uses = one.get("tool_uses", [])
     rows = (
         [

@@ -65,7 +65,10 @@ _YOUR_CERTIFICATE: Final = (
     "Look at its dates and issuer: openssl x509 -noout -dates -issuer -in FILE. Whoever runs the gateway says which "
     "authorities it takes ([server.tls] client_ca)."
 )
-_NOBODY_THERE: Final = "Is the gateway running? Start it with 'handrail serve', or give its --url."
+_NOBODY_THERE: Final = (
+    "Is the gateway running? Start it with 'handrail serve', or give its --url, or set HANDRAIL_HOME to the directory "
+    "that has its cli.json."
+)
 _NOT_REACHED: Final = {Unverified: _AUTHORITIES, CertificateRefused: _YOUR_CERTIFICATE}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")

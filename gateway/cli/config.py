@@ -18,9 +18,11 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import (
     AwsKmsSettings,
+    BrainSettings,
     ConnectionSettings,
     HandSettings,
     IdentitySettings,
+    ManagedAgentsSettings,
     Pkcs11Settings,
     RemoteSettings,
     Settings,
@@ -162,7 +164,7 @@ def example_text() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name not in {"hands", "identity", "webhooks", "connections"}:
+        elif _model_in(field.annotation) is None:
             lines += _setting(name, field)
     for name, model in tables:
         lines += ["", *toml_text.comment(str(model.__doc__)), f"[{name}]"]
@@ -180,6 +182,8 @@ def example_text() -> str:
         lines += _optional(path, optional, "None is configured by default. All it may say:")
     lines += _optional("identity.NAME", IdentitySettings, "None is believed by default. All it may say:")
     lines += _optional("connections.NAME", ConnectionSettings, "None is declared by default. All it may say:")
+    lines += _optional("brains.NAME", BrainSettings, "None is declared by default. All a brain may say:")
+    lines += _optional("managed_agents.NAME", ManagedAgentsSettings, "None is declared by default. All it may say:")
     lines += _optional("webhooks.NAME", WebhookSettings, "None is declared by default. All a webhook may say:")
     lines += _optional("hands.NAME", HandSettings, "None is declared by default. All a hand may say:")
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -222,7 +226,10 @@ def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
 def _setting(name: str, field: FieldInfo) -> list[str]:
     """A comment with meaning, type and bounds, and the line that sets the default."""
     bounds = [
-        f"{sign} {getattr(item, key)}" for item in field.metadata for key, sign in _BOUNDS.items() if hasattr(item, key)
+        f"{sign} {bound}"
+        for item in field.metadata
+        for key, sign in _BOUNDS.items()
+        if (bound := getattr(item, key, None)) is not None
     ]
     kind = ", ".join([_kind(field.annotation), *bounds])
     default = _default(field)

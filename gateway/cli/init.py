@@ -1,6 +1,7 @@
 """``handrail init``: a home, keys, tables and the first principal; running it again changes nothing that is there."""
 
 import asyncio
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
+from gateway.cli.connect import home
 from gateway.cli.exits import Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
@@ -70,9 +72,9 @@ def _rescue(settings: Settings, admin: str) -> str:
         raise Stop(exc.detail, _hint(settings.home)) from None
 
 
-def _hint(home: Path) -> str:
+def _hint(at: Path) -> str:
     """Which configuration the home was made with: the demonstration leaves its own there."""
-    own = home / "handrail.toml"
+    own = at / "handrail.toml"
     if own.is_file():
         return f"The home has a configuration of its own: give --config {own}"
     return "Give the --config that the home was made with, or choose another HANDRAIL_HOME."
@@ -87,4 +89,7 @@ def _show(out: Output, document: dict[str, str | None], serve: str) -> None:
         out.line("It has principals already; nothing was changed.")
     if document["cli_json"] is not None:
         out.line(f"It is also in {document['cli_json']}, for this command line.")
+        kept_in = Path(document["cli_json"]).parent
+        if home(os.environ).absolute() != kept_in:
+            out.line(f"Commands look for it where HANDRAIL_HOME says: export HANDRAIL_HOME={shlex.quote(str(kept_in))}")
     out.line(f"Next: {serve}")

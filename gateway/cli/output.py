@@ -145,6 +145,17 @@ class Output:
         self._errors.print(Text(safe(hint)), soft_wrap=True)
 
     @contextmanager
+    def busy(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show on standard error, where that is a terminal, that something is awaited; call what it gives with what it
+        is now.
+        """
+        if self.json or not self._errors.is_terminal:
+            yield lambda _: None
+            return
+        with self._errors.status(Text(safe(what))) as shown:
+            yield lambda now: shown.update(Text(safe(now)))
+
+    @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
         """A progress bar on standard error, where that is a terminal; call what it gives with (things done, things in
         all).

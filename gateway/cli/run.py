@@ -65,11 +65,19 @@ def _followed(session: Session, view: dict[str, Any]) -> dict[str, Any]:
     """The run once it has ended; what becomes of it meanwhile goes to standard error."""
     run_id = str(view["run_id"])
     session.out.note(f"{run_id}: asked {view.get('brain')}. To end it: handrail runs cancel {run_id}")
-    for event in session.client.follow_run(run_id):
-        if event["event"] == "done":
-            return dict(event["data"])
-        for line in _told(event["data"]):
-            session.out.note(line)
+    asked = 0
+    with session.out.busy(f"{view.get('brain')} is asked") as busy:
+        for event in session.client.follow_run(run_id):
+            turn = event["data"]
+            if event["event"] == "done":
+                return dict(turn)
+            if turn.get("status") == "running":
+                if asked > len(turn.get("steps") or ()):
+                    session.out.note(_not_made(asked - len(turn.get("steps") or ()), asked))
+                busy(_doing(turn))
+            for line in _told(turn):
+                session.out.note(line)
+            asked = int(turn.get("calls") or 0)
     return dict(session.client.run_view(run_id))
 
 
@@ -81,6 +89,18 @@ def _told(turn: dict[str, Any]) -> list[str]:
     if status == "running":
         return []
     return [_call(step) for step in steps]
+
+
+def _doing(turn: dict[str, Any]) -> str:
+    """What the run is at."""
+    called = [f"{step.get('hand')} {step.get('action')}" for step in turn.get("steps") or ()]
+    return f"{', '.join(called)} at work" if called else f"{turn.get('brain')} is asked"
+
+
+def _not_made(left_out: int, asked: int) -> str:
+    """That calls of an answer are no steps."""
+    verb = "was" if left_out == 1 else "were"
+    return f"{left_out} of {asked} calls {verb} not made: of no tool that was offered, or with arguments off schema"
 
 
 def _call(step: dict[str, Any]) -> str:

@@ -61,15 +61,26 @@ def show_run(out: Output, view: dict[str, Any]) -> None:
             ("brain", view.get("brain")),
             ("begun", moment(view.get("created_at"))),
             ("ended", moment(view.get("ended_at")) if view.get("ended_at") else ""),
-            ("used", f"{view.get('steps')} steps, {view.get('tokens')} tokens"),
+            ("used", f"{_many(view.get('steps'), 'step')}, {_many(view.get('tokens'), 'token')}"),
             ("waits for", ", ".join(view.get("approvals") or [])),
         ]
     )
-    rows = ([one.get("turn"), one.get("kind"), one.get("brain"), one.get("plan_id")] for one in view.get("turns", []))
+    turns = view.get("turns", [])
+    columns = ["turn", "kind", "plan_id"]
+    if any(one.get("brain") != view.get("brain") for one in turns):
+        columns.insert(2, "brain")
     out.line("")
-    out.table(["turn", "kind", "brain", "plan"], rows, "No turn yet.")
+    out.table(
+        ["plan" if name == "plan_id" else name for name in columns],
+        ([one.get(name) for name in columns] for one in turns),
+        "No turn yet.",
+    )
     if view.get("text"):
         out.section(str(view["text"]))
+
+
+def _many(count: Any, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _show_page(out: Output, page: dict[str, Any]) -> None:
@@ -79,11 +90,10 @@ def _show_page(out: Output, page: dict[str, Any]) -> None:
             one.get("principal"),
             one.get("brain"),
             f"{one.get('status')}: {one['code']}" if one.get("code") else one.get("status"),
-            f"{one.get('steps')} / {one.get('tokens')}",
             moment(one.get("created_at")),
         ]
         for one in page.get("runs", [])
     )
-    out.table(["run", "for", "brain", "status", "steps / tokens", "begun"], rows, "There is no run.")
+    out.table(["run", "for", "brain", "status", "begun"], rows, "There is no run.")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")

@@ -22,7 +22,7 @@ def value(item: Any) -> str:
         return '""'
     if isinstance(item, dict):
         inner = ", ".join(f"{_string(str(name))} = {value(member)}" for name, member in item.items())
-        return f"{{ {inner} }}" if inner else "{  }"
+        return f"{{ {inner} }}" if inner else "{}"
     if isinstance(item, tuple | list):
         return "[" + ", ".join(value(member) for member in item) + "]"
     return _string(str(item)) if isinstance(item, str | Enum | Path) else json.dumps(item)

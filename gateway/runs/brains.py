@@ -71,6 +71,22 @@ def usable(hands: Hands, caller: Principal, name: str, brain: BrainSettings) -> 
     return manifest
 
 
+def key_refused(hand: str, manifest: Manifest | None) -> str:
+    """What to do where an endpoint does not let a hand in (401)."""
+    if manifest is None or not manifest.secrets:
+        return no_key(hand)
+    names = ", ".join(sorted(secret.name for secret in manifest.secrets))
+    return (
+        f"The endpoint does not take {names}. Put another value in its place: handrail secrets rotate NAME --file FILE"
+    )
+
+
+def key_missing(manifest: Manifest | None) -> str:
+    """What to do where a hand has no value of a secret that it declares."""
+    names = "NAME" if manifest is None else ", ".join(sorted(secret.name for secret in manifest.secrets))
+    return f"Keep the hand's key ({names}): handrail secrets set NAME --file FILE"
+
+
 def no_key(hand: str) -> str:
     """What to do where an endpoint wants a key and the hand has none."""
     return (

@@ -44,9 +44,13 @@ _log = structlog.get_logger("handrail.runs")
 class _Over(Exception):
     """The run ends like this."""
 
-    def __init__(self, status: RunStatus, reason: Reason | None = None, note: str = "") -> None:
+    def __init__(
+        self, status: RunStatus, reason: Reason | None = None, note: str = "", tokens: int | None = None
+    ) -> None:
         super().__init__(status)
         self.status, self.reason, self.note = status, reason, note
+        self.tokens = tokens
+        """Of the run with its last answer; ``None`` where the last turn counts them all."""
 
 
 @dataclass(slots=True)
@@ -96,7 +100,7 @@ class Drive:
             if turns and turns[-1].turn.kind is TurnKind.END:
                 return True
             try:
-                await self.parts.finish(self.run, turns, over.status, over.reason, over.note)
+                await self.parts.finish(self.run, turns, over.status, over.reason, over.note, over.tokens)
             except Unavailable:
                 await asyncio.sleep(pause)
                 pause = min(PAUSE_MAX_SECONDS, pause * 2)
@@ -181,13 +185,13 @@ class Drive:
     ) -> None:
         tokens = turn.tokens + answer.tokens
         if answer.stopped:
-            raise _Over(RunStatus.FAILED, Reason.RUN_STOPPED, answer.stopped)
+            raise _Over(RunStatus.FAILED, Reason.RUN_STOPPED, answer.stopped, tokens)
         if answer.goes_on:
             again = _following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens)
             await self._ask(again, conversation.answered(messages, answer), set(), people)
             return
         if not answer.calls:
-            raise _Over(RunStatus.DONE)
+            raise _Over(RunStatus.DONE, tokens=tokens)
         person = await self._person()
         offered = self._offered(person)
         actions = [
@@ -202,10 +206,10 @@ class Drive:
             if call.name in offered
         ]
         if turn.steps + len(actions) > self.run.steps_max:
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps")
+            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps", tokens)
         if tokens >= self.run.tokens_max:
             # Nobody could be told what comes of the calls.
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "tokens")
+            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "tokens", tokens)
         why = Reason.SCHEMA_UNKNOWN_ACTION
         if actions:
             step = _following(turn, TurnKind.TOOLS, turn.brain, 0, len(actions), tokens)

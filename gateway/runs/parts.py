@@ -92,19 +92,26 @@ class Parts:
         self.bells.ring(run.run_id)
 
     async def finish(
-        self, run: Run, turns: Sequence[Turn], status: RunStatus, reason: Reason | None, note: str = ""
+        self,
+        run: Run,
+        turns: Sequence[Turn],
+        status: RunStatus,
+        reason: Reason | None,
+        note: str = "",
+        tokens: int | None = None,
     ) -> None:
         """End a run, and withdraw what of it waits for people.
 
         Args:
             turns: all of them so far.
+            tokens: of the run with its last answer, where the last turn does not count that yet.
 
         Raises:
             Refused: ``request.conflict`` (``run.turn``): the run went on meanwhile.
             Unavailable: ``log.unavailable``; it has not ended.
         """
         last = turns[-1].turn if turns else RunTurn(run.run_id, -1, TurnKind.MODEL, run.brain, 0, 0, 0)
-        turn = RunTurn(run.run_id, last.number + 1, TurnKind.END, last.brain, 0, last.steps, last.tokens)
+        turn = RunTurn(run.run_id, last.number + 1, TurnKind.END, last.brain, 0, last.steps, tokens or last.tokens)
         ended = Turn(turn, "", self.gateway, self.clock(), status, "" if reason is None else str(reason), note)
         entry = EntryDraft(
             EntryType.RUN_ENDED,

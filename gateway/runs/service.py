@@ -231,7 +231,9 @@ class Runs:
         newest = [turn for turn in turns if turn.turn.kind is not TurnKind.END][-1:]
         question = await self.parts.plan(questions[-1].plan_id) if questions else None
         plan = await self.parts.plan(newest[0].plan_id) if newest else None
-        return views.shown(run, turns, names.get(run.principal, run.principal), question, plan)
+        hand = None if question is None else next(iter(question)).step.hand
+        manifest = None if hand is None else self.parts.pipeline.hands.manifest(run.tenant, hand)
+        return views.shown(run, turns, names.get(run.principal, run.principal), question, plan, manifest)
 
     # --- driving -----------------------------------------------------------------------------------------------------
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.errors import Refused
+from gateway.manifest import Manifest
 from gateway.model import PlanStatus, StepStatus, TurnKind
 from gateway.plans.followers import Event
 from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import TEXTS, Reason
 from gateway.runs import conversation
-from gateway.runs.brains import no_key
+from gateway.runs.brains import key_missing, key_refused
 from gateway.runs.conversation import Answer
 from gateway.state import PlanState, StepState
 from gateway.times import format_time
@@ -105,13 +106,19 @@ def listed(run: Run, last: Turn | None, principal: str) -> dict[str, Any]:
 
 
 def shown(
-    run: Run, turns: Sequence[Turn], principal: str, question: PlanState | None, plan: PlanState | None
+    run: Run,
+    turns: Sequence[Turn],
+    principal: str,
+    question: PlanState | None,
+    plan: PlanState | None,
+    manifest: Manifest | None,
 ) -> dict[str, Any]:
     """A run as it stands.
 
     Args:
         question: the plan of the last question to a model.
         plan: the plan of the last turn.
+        manifest: of the hand that the question was put to, where it is pinned now.
     """
     last = turns[-1] if turns else None
     view = listed(run, last, principal)
@@ -126,7 +133,7 @@ def shown(
         view["text"] = answer.text
         view["tokens"] = max(view["tokens"], _tokens_with(turns, answer))
     if last is not None and last.reason:
-        view["error"] = _error(last, state)
+        view["error"] = _error(last, state, manifest)
     return {
         **view,
         "context_id": run.run_id,
@@ -147,7 +154,7 @@ def _tokens_with(turns: Sequence[Turn], answer: Answer) -> int:
     return asked[-1].tokens + answer.tokens
 
 
-def _error(last: Turn, state: StepState | None) -> dict[str, Any]:
+def _error(last: Turn, state: StepState | None, manifest: Manifest | None) -> dict[str, Any]:
     """Why a run did not end well, with what its last question says of it."""
     code = Reason(last.reason)
     error: dict[str, Any] = {"code": str(code), "text": TEXTS[code]}
@@ -156,5 +163,7 @@ def _error(last: Turn, state: StepState | None) -> dict[str, Any]:
     if last.note:
         error["problem"] = last.note
     if last.note == _UNAUTHORISED and state is not None:
-        error["why"] = no_key(state.step.hand)
+        error["why"] = key_refused(state.step.hand, manifest)
+    elif code is Reason.SECRET_MISSING:
+        error["why"] = key_missing(manifest)
     return error

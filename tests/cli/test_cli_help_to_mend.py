@@ -27,6 +27,15 @@ def at_home(tmp_path: Path, *args: str) -> Result:
     return CliRunner().invoke(app, list(args), env={"HANDRAIL_HOME": str(tmp_path / "home"), "COLUMNS": "200"})
 
 
+def test_init_says_where_commands_look_for_the_keys_of_a_home_that_the_configuration_names(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text(f'home = "{tmp_path / "named"}"')
+    done = CliRunner().invoke(app, ["init", "--config", str(file)], env={"HANDRAIL_HOME": None, "COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert f"export HANDRAIL_HOME={tmp_path / 'named'}" in done.stdout
+    assert "export" not in at_home(tmp_path, "init").stdout
+
+
 def test_init_on_a_home_made_with_another_configuration_names_that_configuration(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)

@@ -20,9 +20,11 @@ from gateway.cli.main import app
 from gateway.cli.nouns import NOUNS
 from gateway.settings import (
     ActionSettings,
+    BrainSettings,
     HandSettings,
     IdentitySettings,
     JailSettings,
+    ManagedAgentsSettings,
     RemoteSettings,
     Settings,
     WebhookSettings,
@@ -163,6 +165,17 @@ def test_the_example_names_and_explains_every_setting() -> None:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name
+
+
+def test_the_example_shows_what_a_brain_and_a_workspace_of_managed_agents_may_say() -> None:
+    for table, model in (("brains.NAME", BrainSettings), ("managed_agents.NAME", ManagedAgentsSettings)):
+        said = example_text().split(f"# [{table}]\n")[1].split("\n\n")[0]
+        for name in model.model_fields:
+            assert f"# {name} =" in said or f"# [{table}.{name}]" in said, name
+
+
+def test_the_example_shows_no_bound_that_there_is_not() -> None:
+    assert "None)" not in example_text()
 
 
 def test_the_examples_hand_tables_are_toml_once_uncommented(tmp_path: Path) -> None:

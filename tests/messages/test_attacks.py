@@ -210,8 +210,24 @@ async def test_a_request_that_is_not_understood_asks_nobody(ready: World, body: 
 
 async def test_a_body_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path, anthropic_api: StandIn) -> None:
     async with world(tmp_path, anthropic_api, settings={"anthropic": {"body_max_bytes": 2048}}) as ready:
-        refused(await ready.post(asking("x" * 4096)), 413, "request_too_large")
+        assert "2048 bytes" in refused(await ready.post(asking("x" * 4096)), 413, "request_too_large")
         assert ready.api.requests == []
+
+
+async def test_a_long_conversation_passes_by_the_limit_of_this_ingress_alone(ready: World) -> None:
+    ready.api.script(message("read"))
+    answer = await ready.post(asking("x" * 700_000))
+    assert answer.status_code == 200, answer.text
+    assert ready.api.asked[-1].json == asking("x" * 700_000)
+
+
+async def test_a_refusal_says_where_the_request_is_wrong_and_where_a_key_may_be(ready: World) -> None:
+    said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], b"[]"), 400, "invalid_request_error")
+    assert said.splitlines()[1:] == ['at "": expected an object']
+    body = orjson.dumps({**asking(), "stream": "yes"})
+    said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], body), 400, "invalid_request_error")
+    assert said.splitlines()[1:] == ['at "/stream": expected true or false']
+    assert "x-api-key" in refused(await raw(ready, []), 401, "authentication_error")
 
 
 async def test_another_callers_context_is_nobody_elses(ready: World) -> None:

@@ -168,7 +168,14 @@ async def test_a_run_that_cannot_go_on_says_why(here: World, answer: Any, code: 
     assert here.desk.calls == []
     assert here.recorded("RUNEND")[0]["reasons"] == [code]
     if problem == "status 401":
-        assert "handrail secrets set" in view["error"]["why"]
+        assert "The endpoint does not take claude-key" in view["error"]["why"]
+
+
+async def test_the_list_counts_the_tokens_of_the_last_answer(here: World) -> None:
+    here.api.script(message("Done.", input_tokens=30, output_tokens=12))
+    run_id = (await here.run())["run_id"]
+    [listed] = (await here.json("GET", "/v1/runs"))["runs"]
+    assert (listed["run_id"], listed["tokens"]) == (run_id, 42)
 
 
 async def test_a_turn_that_the_provider_paused_goes_on(here: World) -> None:
@@ -271,6 +278,7 @@ async def test_no_brain_no_pin_and_no_key_say_what_to_do(tmp_path: Any, api: Any
         await here.gateway.secrets.remove(await here.person("root"), "claude-key")
         view = await here.run()
         assert (view["status"], view["error"]["code"]) == ("failed", "secret.missing")
+        assert "claude-key" in view["error"]["why"]
         assert api.asked == []
 
 

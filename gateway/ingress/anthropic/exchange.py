@@ -361,8 +361,18 @@ async def _each(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def said_of(error: HandrailError) -> str:
-    """What a client is told of an error."""
-    return error.said if isinstance(error, Unsuccessful) else f"{error.reason}: {TEXTS[error.reason]}"
+    """What a client is told of an error: its reason, and on lines of their own where it is and what would be right."""
+    if isinstance(error, Unsuccessful):
+        return error.said
+    lines = [f"{error.reason}: {TEXTS[error.reason]}"]
+    if error.reason is Reason.AUTH_MISSING:
+        lines.append("Here the key may be in 'x-api-key' or 'x-handrail-key' as well.")
+    if "expected" in error.facts:
+        where = orjson.dumps(str(error.facts.get("pointer", error.facts.get("parameter", "")))).decode()
+        lines.append(f"at {where}: expected {error.facts['expected']}")
+    if "body_max_bytes" in error.facts:
+        lines.append(f"It accepts {error.facts['body_max_bytes']} bytes.")
+    return "\n".join(lines)
 
 
 def error_body(error: HandrailError, status: int, request_id: str) -> bytes:
