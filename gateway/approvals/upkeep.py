@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from gateway.approvals.withdrawal import withdraw
 from gateway.errors import HandrailError, Unavailable
 from gateway.model import StepStatus
 from gateway.pipeline import Pipeline
@@ -31,6 +32,10 @@ class ApprovalUpkeep:
     """Of the engine, when every waiting request was looked at last."""
     _all: bool = False
     """Whether every waiting request is being looked at: also one by the active bundle may stand no more."""
+
+    async def withdraw(self, plan_id: str, reason: Reason) -> bool:
+        """See :func:`gateway.approvals.withdrawal.withdraw`."""
+        return await withdraw(self.pipeline, self.locks, plan_id, reason)
 
     async def expire(self) -> int:
         """Deny every step whose time to be approved is over; returns how many."""

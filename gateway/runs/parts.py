@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.approvals.withdrawal import withdraw
 from gateway.connector import signed_plan
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.model import RUNS, Principal, RunTurn, StepStatus, TurnKind
+from gateway.model import RUNS, Principal, RunTurn, TurnKind
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append
@@ -138,19 +139,7 @@ class Parts:
 
     async def withdraw(self, plan_id: str, reason: Reason) -> None:
         """Cancel what of a plan waits for people: nobody can approve it any more. What runs is seen through."""
-        pipeline = self.pipeline
-        async with self.locks.of(plan_id):
-            plan = await pipeline.load(plan_id)
-            over = []
-            for state in plan:
-                if state.status is StepStatus.HELD and not state.approved and not state.answering:
-                    ending = state.begin_ending()
-                    ending.fail(StepStatus.CANCELLED, reason)
-                    await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
-                    over.append(state)
-            if over:
-                pipeline.followers.announce(plan, over)
-                pipeline.resume(plan)
+        await withdraw(self.pipeline, self.locks, plan_id, reason)
 
     async def plan(self, plan_id: str) -> PlanState:
         """A plan of a run, from memory or from its record. Raises ``request.not_found``."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,9 +92,13 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    home: Path, tool: Tool, known: Mapping[str, str] | None = None, **settings: Any
+    home: Path, tool: Tool, known: Mapping[str, str] | None = None, also: Sequence[str] = (), **settings: Any
 ) -> AsyncIterator[Place]:
-    """A gateway; the first one of its database makes the principals and pins the hand, others are given the keys."""
+    """A gateway; the first one of its database makes the principals and pins the hand, others are given the keys.
+
+    Args:
+        also: further hands with the same actions.
+    """
     policy = home.parent / "policy"
     (policy / "handrail").mkdir(parents=True, exist_ok=True)
     (policy / "handrail" / "decisions.rego").write_text(POLICY)
@@ -104,7 +108,9 @@ async def place(
         "private_network": True,
         "actions": {"add": tool.action("/add"), "send": tool.action("/send")},
     }
-    built = build(Settings(home=home, server={"port": 0}, policy={"bundle": policy}, hands={"box": hand}, **settings))
+    hands = dict.fromkeys(("box", *also), hand)
+    server = {"port": 0, **settings.pop("server", {})}
+    built = build(Settings(home=home, server=server, policy={"bundle": policy}, hands=hands, **settings))
     app = create_app(built)
     async with serving(app, built.settings) as port:
         url = f"http://127.0.0.1:{port}"
@@ -116,9 +122,9 @@ async def place(
             people = [("bot", "agent"), ("rival", "agent"), ("boss", "approver"), ("root", "security_admin")]
             made = await built.directory.bootstrap([NewPrincipal(name, [role]) for name, role in people])
             keys = {str(one["principal"]["id"]): str(one["api_key"]["token"]) for one in made}
-            shown = built.hands.describe_one("default", "box")
             root = await built.directory.principal("default", "root")
-            await built.hands.pin("box", shown["offered_digest"], root)
+            for one in hands:
+                await built.hands.pin(one, built.hands.describe_one("default", one)["offered_digest"], root)
         yield Place(built, url, keys, app.state.mcp)
 
 
@@ -150,11 +156,13 @@ async def call(
     return await post(at, body, who, era)
 
 
-async def post(at: Place, body: Any, who: str = "bot", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """One message to the endpoint of all hands; the answer, whichever way it comes."""
+async def post(
+    at: Place, body: Any, who: str = "bot", headers: Mapping[str, str] | None = None, path: str = "/mcp"
+) -> dict[str, Any]:
+    """One message to an endpoint, by default that of all hands; the answer, whichever way it comes."""
     sent = {"authorization": f"Bearer {at.keys[who]}", **JSON_RPC, **(headers or {})}
     async with httpx2.AsyncClient(timeout=100) as http:
-        answer = await http.post(f"{at.url}/mcp", json=body, headers=sent)
+        answer = await http.post(at.url + path, json=body, headers=sent)
     if answer.headers["content-type"].startswith("text/event-stream"):
         data = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
         return dict(json.loads(data[-1]))

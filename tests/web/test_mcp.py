@@ -341,7 +341,7 @@ async def test_changes_of_the_list_are_announced_to_who_listens_for_them_and_the
     for body, era, announced in ((INITIALIZE, {}, "false"), (discover, stateless, "true")):
         answer = await client.post("/mcp", content=body, headers=token(Role.AGENT) | JSON_RPC | era)
         assert answer.status_code == 200
-        assert f'"capabilities":{{"tools":{{"listChanged":{announced}}}}}' in answer.text
+        assert f'"tools":{{"listChanged":{announced}}}}}' in answer.text
     assert "`listChanged` is false" in (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 
 

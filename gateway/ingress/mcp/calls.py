@@ -4,15 +4,15 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from gateway.canonical import canonical
+from gateway.canonical import canonical, parse
 from gateway.connector import signed_plan
 from gateway.conversations import Conversation, Conversations
-from gateway.errors import Refused
+from gateway.errors import HandrailError, Refused
 from gateway.freeze import Concern
 from gateway.ingress.mcp.requests import ONE_CALL
 from gateway.ingress.plans import Submits
@@ -22,11 +22,14 @@ from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.state import PlanState
+from gateway.times import parse_time
 
 CALL_WAIT_SECONDS: Final = 50.0
 """How long a call waits for its outcome: less than the 60 s after which common clients give up."""
 TALK_WAIT_SECONDS: Final = 3600.0
 """The longest deadline of an action: while its client is asked something, a call goes on until then."""
+MONTH_MILLISECONDS: Final = 28 * 86_400_000
+"""The shortest one."""
 
 
 class Pipeline(Submits, Protocol):
@@ -54,10 +57,21 @@ class Pipeline(Submits, Protocol):
         """The plan's progress; the last event is ``done``, unless the follower was too slow."""
 
 
+class Withdraws(Protocol):
+    """Takes back what waits for people."""
+
+    async def withdraw(self, plan_id: str, reason: Reason) -> bool:
+        """See :func:`gateway.approvals.withdrawal.withdraw`."""
+
+
 class GatewayParts(Protocol):
     """What this ingress uses of the gateway."""
 
     settings: Settings
+
+    @property
+    def approval_upkeep(self) -> Withdraws:
+        """Where requests for approval are taken back."""
 
     @property
     def log(self) -> AuditLog:
@@ -162,6 +176,44 @@ class Calls:
         call.view.add_done_callback(lambda _: self._begun.pop(its_id, None))
         return call
 
+    async def start(
+        self,
+        caller: Principal,
+        hand: str,
+        action: str,
+        arguments: Mapping[str, Any],
+        context_id: str,
+        talk: Conversation,
+        key: str | None = None,
+    ) -> str:
+        """The same of a call that nobody waits for: the id of its plan, once that is on record.
+
+        Raises:
+            HandrailError: the whole plan is refused.
+        """
+        jti = f"{CALL}{secrets.token_hex(16)}" if key is None else f"{NAMED}{key}"
+        plan = self._signed(caller, hand, action, arguments, context_id, jti)
+        its_id, on_record = plan_id(plan), asyncio.Event()
+        pipeline = self._gateway.pipeline
+
+        async def run() -> dict[str, Any]:
+            with pipeline.conversations.opened(its_id, talk):
+                view = await pipeline.submit(plan, wait_seconds=0)
+                on_record.set()
+                if view["status"] == PlanStatus.RUNNING:
+                    await self._rest(its_id, caller, people=False)
+                return view
+
+        running, recorded = self._kept(run()), asyncio.create_task(on_record.wait())
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            await asyncio.wait({running, recorded}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            recorded.cancel()
+        if not on_record.is_set():
+            await running
+        return its_id
+
     def under_way(self, bound: bytes, context_id: str, key: str | None) -> Sequence[Call]:
         """The calls that were begun here and did not come to rest yet: by an idempotency key, or else the same calls.
 
@@ -191,18 +243,12 @@ class Calls:
         Args:
             people: whether it is waited for also when that takes a person's answer.
         """
-        pipeline = self._gateway.pipeline
 
         async def outcome() -> dict[str, Any]:
-            async for _, _, now in pipeline.events(plan_id, caller):
-                if now.get("status") == PlanStatus.DONE or (now.get("status") == PlanStatus.WAITING and not people):
-                    break
-            return await pipeline.view(plan_id, caller)
+            await self._rest(plan_id, caller, people=people)
+            return await self._gateway.pipeline.view(plan_id, caller)
 
-        following = asyncio.create_task(outcome())
-        self._calls.add(following)
-        following.add_done_callback(self._calls.discard)
-        return Call(plan_id, caller, following, followed=True)
+        return Call(plan_id, caller, self._kept(outcome()), followed=True)
 
     async def may_hear(self, caller: Principal, hand: str | None, context_id: str) -> bool:
         """Whether a caller may still be told what comes of something that was decided earlier and goes on: not where it
@@ -237,9 +283,52 @@ class Calls:
                 return None
             raise
 
-    async def now(self, call: Call) -> dict[str, Any]:
-        """The view of a call that goes on."""
-        return await self._gateway.pipeline.view(call.plan_id, call.caller)
+    async def now(self, call: Call) -> dict[str, Any] | None:
+        """The view of a call that goes on; ``None`` where it is not on record yet."""
+        try:
+            return await self.view(call.plan_id, call.caller)
+        except Refused as refused:
+            if refused.reason is Reason.REQUEST_NOT_FOUND:
+                return None
+            raise
+
+    async def view(self, plan_id: str, caller: Principal) -> dict[str, Any]:
+        """The plan as it stands."""
+        return await self._gateway.pipeline.view(plan_id, caller)
+
+    async def take_back(self, plan_id: str) -> bool:
+        """Have a call not go on: one that waits for people is over, and one that runs here is called off at its tool.
+
+        Returns:
+            Whether anything came of it.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+        try:
+            if await self._gateway.approval_upkeep.withdraw(plan_id, Reason.HAND_CANCELLED):
+                return True
+        except Refused as refused:
+            if refused.reason is not Reason.REQUEST_CONFLICT:
+                raise
+        talk = self._gateway.pipeline.conversations.of(plan_id)
+        if talk is not None:
+            talk.cancelled.set()
+        return talk is not None
+
+    @property
+    def kept_milliseconds(self) -> int:
+        """How long what became of a call is kept at least, unless it is erased before."""
+        return self._gateway.settings.log.retention_months * MONTH_MILLISECONDS
+
+    async def changed_at(self, plan: PlanState) -> float:
+        """When a plan changed last, in seconds since the epoch, by the log."""
+        newest = max(index for index in (plan.log_index, *(state.log_index for state in plan), 0) if index is not None)
+        try:
+            entry = parse(await self._gateway.log.entry(newest))
+        except HandrailError:  # dropped by retention, or not to be had now
+            return plan.plan.received_at
+        return parse_time(entry["time"])
 
     @property
     def patience_seconds(self) -> float:
@@ -253,10 +342,18 @@ class Calls:
             with within:
                 return await self._gateway.pipeline.submit(plan, wait_seconds=wait_seconds)
 
-        call = asyncio.create_task(run())
+        return self._kept(run())
+
+    def _kept(self, outcome: Coroutine[Any, Any, dict[str, Any]]) -> "asyncio.Task[dict[str, Any]]":
+        call = asyncio.create_task(outcome)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return call
+
+    async def _rest(self, plan_id: str, caller: Principal, *, people: bool) -> None:
+        async for _, _, now in self._gateway.pipeline.events(plan_id, caller):
+            if now.get("status") == PlanStatus.DONE or (now.get("status") == PlanStatus.WAITING and not people):
+                break
 
     def _signed(
         self,

@@ -34,6 +34,7 @@ from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
 from gateway.ingress.mcp.subscriptions import Subscriptions
 from gateway.ingress.mcp.talks import Talks, require_able
+from gateway.ingress.mcp.tasks import Made, Tasks, as_task, patience_of
 from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
@@ -64,6 +65,7 @@ class McpIngress:
         self._calls = Calls(gateway)
         self._reissues = Reissues(self._calls, gateway.undelivered)
         self._talks = Talks(self._calls, self._reissues, self.count)
+        self._tasks = Tasks(self)
         self._subscriptions = Subscriptions(self)
         self._replays = Replays(replayed=self._reissues.replayed)
 
@@ -74,7 +76,6 @@ class McpIngress:
             "handrail",
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
             on_list_resources=self._methods.list_resources,
             on_list_resource_templates=self._methods.list_templates,
             on_read_resource=self._methods.read_resource,
@@ -85,6 +86,9 @@ class McpIngress:
             on_unsubscribe_resource=self._subscriptions.unsubscribe,
             on_subscriptions_listen=self._subscriptions.listen,
         )
+        # Not by the SDK's keyword, which knows no tasks.
+        server.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
+        self._tasks.register(server)
         # Not by the SDK's keyword, which warns of what the newer revision has dropped.
         server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         manager = StreamableHTTPSessionManager(
@@ -196,25 +200,38 @@ class McpIngress:
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult | types.InputRequiredResult:
+    ) -> types.CallToolResult | types.InputRequiredResult | dict[str, Any]:
         with guarded("tools/call"):
-            caller = self.caller(ctx)
-            entry = self._offered(ctx).get(params.name)
-            if entry is None:
-                self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
-                raise MCPError(types.INVALID_PARAMS, "Unknown tool")
-            context = context_id(ctx, caller)
-            try:
-                target = Target(caller, entry.hand, entry.action, params.arguments or {})
-                view = await self._talks.call(ctx, target, context, params)
-            except HandrailError as error:
-                _log.info("call refused", code=str(error.reason), detail=error.detail)
-                return refused(error)
-            if isinstance(view, types.InputRequiredResult):
-                return view
-            require_able(ctx, view, self._manifest(caller, entry.hand))
-            result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
-            return self._methods.placed(ctx, entry.hand, result)
+            answer = await self._called(ctx, params)
+        if isinstance(answer, Made):
+            raise answer
+        return answer
+
+    async def _called(
+        self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult | dict[str, Any] | Made:
+        """The call's result, what its client is to be asked first, or a task."""
+        caller = self.caller(ctx)
+        entry = self._offered(ctx).get(params.name)
+        if entry is None:
+            self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+            raise MCPError(types.INVALID_PARAMS, "Unknown tool")
+        context, manifest = context_id(ctx, caller), self._manifest(caller, entry.hand)
+        target = Target(caller, entry.hand, entry.action, params.arguments or {})
+        if as_task(ctx, params):
+            return await self._tasks.begin(ctx, target, context)
+        try:
+            view = await self._talks.call(ctx, target, context, params, patience_of(ctx, manifest))
+        except HandrailError as error:
+            _log.info("call refused", code=str(error.reason), detail=error.detail)
+            return refused(error)
+        if isinstance(view, types.InputRequiredResult):
+            return view
+        if (task := await self._tasks.instead(ctx, view)) is not None:
+            return task
+        require_able(ctx, view, manifest)
+        result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
+        return self._methods.placed(ctx, entry.hand, result)
 
     async def submit(
         self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str
@@ -249,6 +266,15 @@ class McpIngress:
     def calls(self) -> Calls:
         """The calls under way."""
         return self._calls
+
+    @property
+    def reissues(self) -> Reissues:
+        """Which answers were delivered."""
+        return self._reissues
+
+    def placed(self, ctx: ServerRequestContext[Any], hand: str, result: types.CallToolResult) -> types.CallToolResult:
+        """See :meth:`Methods.placed`."""
+        return self._methods.placed(ctx, hand, result)
 
     @property
     def talks(self) -> Talks:

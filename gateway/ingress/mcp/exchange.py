@@ -10,9 +10,11 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
 from starlette.types import Message, Receive, Send
 
-from gateway.ingress.mcp.requests import scope_of
+from gateway.ingress.mcp.requests import SESSION_HEADER, scope_of
 
 SCOPE_KEY: Final = "handrail.exchange"
 _ANSWER: Final = re.compile(rb'\{"jsonrpc":"2\.0",(?!(?:"id":(?:-?\d+|"[^"]*"),)?"method":)')
@@ -80,3 +82,11 @@ def exchange_of(ctx: ServerRequestContext[Any]) -> Exchange:
     """The exchange of the HTTP request that carried this very message."""
     found = scope_of(ctx).get(SCOPE_KEY)
     return found if isinstance(found, Exchange) else Exchange()
+
+
+def exchange_that_waits(ctx: ServerRequestContext[Any]) -> Exchange:
+    """The same, of a request whose answer its client may have later, from its session's stream."""
+    exchange = exchange_of(ctx)
+    if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and isinstance(ctx.request, Request):
+        exchange.stream = (ctx.request.headers.get(SESSION_HEADER, ""), str(ctx.request_id))
+    return exchange

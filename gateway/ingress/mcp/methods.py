@@ -24,6 +24,7 @@ from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import told
 from gateway.ingress.mcp.talks import Params, Talks, require_able
+from gateway.ingress.mcp.tasks import capabilities as of_tasks
 from gateway.ingress.mcp.tools import tool_name
 from gateway.ingress.mcp.uris import inward, outward, outward_block, outward_contents
 from gateway.manifest import Manifest
@@ -76,7 +77,8 @@ class GovernedServer(Server[Any]):
             "completions": McpMethod.COMPLETION_COMPLETE not in methods,
             "logging": not _LOGS.get(),
         }
-        told = capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
+        update = {name: None for name, missing in absent.items() if missing}
+        told = capabilities.model_copy(update={**update, **of_tasks(named.get("protocol_version"))})
         if told.resources is not None:
             # Resources are listed by asking their server each time: nobody here knows when that would say others.
             watched = bool(told.resources.subscribe) and McpMethod.RESOURCES_SUBSCRIBE in methods

@@ -40,8 +40,10 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     """
     step = view["steps"][0]
     status = StepStatus(step["status"])
-    if status is StepStatus.SUCCEEDED:
-        result = _success(step.get("result") or {}, _cut(step), object_only=object_only)
+    if status is StepStatus.SUCCEEDED and "result" not in step:
+        result = _failure(["The call succeeded. What the tool answered was erased since."])
+    elif status is StepStatus.SUCCEEDED:
+        result = _success(step["result"] or {}, _cut(step), object_only=object_only)
     else:
         shown = step.get("result") if status is StepStatus.FAILED else None
         result = _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])

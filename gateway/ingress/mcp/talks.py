@@ -17,7 +17,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.ingress.mcp.asking import APPROVAL_KEY, shown, waits_for_people
 from gateway.ingress.mcp.calls import Call, Calls
 from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
-from gateway.ingress.mcp.exchange import exchange_of
+from gateway.ingress.mcp.exchange import exchange_of, exchange_that_waits
 from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.parking import Parking, Target
 from gateway.ingress.mcp.reissues import Reissues, named
@@ -75,9 +75,17 @@ class Talks:
         self.levels = LogLevels()
 
     async def call(
-        self, ctx: ServerRequestContext[Any], target: Target, context_id: str, params: Params
+        self,
+        ctx: ServerRequestContext[Any],
+        target: Target,
+        context_id: str,
+        params: Params,
+        patience_seconds: float | None = None,
     ) -> dict[str, Any] | types.InputRequiredResult:
         """Begin a call, or go on with one that waits for this client's answers.
+
+        Args:
+            patience_seconds: how long the client waits for a call that asks it nothing; by default as long as any.
 
         Returns:
             The view of its plan; or what the client is to be asked.
@@ -88,6 +96,7 @@ class Talks:
         """
         key = named(ctx, target.caller)
         again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
+        patience = self._calls.patience_seconds if patience_seconds is None else patience_seconds
         try:
             call, talk = await self._found(ctx, target, context_id, params, key, again)
         except MCPError:
@@ -95,7 +104,7 @@ class Talks:
             raise
         try:
             try:
-                answer = await self._answered(ctx, params, target, call, talk)
+                answer = await self._answered(ctx, params, target, call, talk, patience)
             except Refused as refused:
                 # Another gateway had the idempotency key's call first.
                 self._calls.forget({call.plan_id})
@@ -103,7 +112,7 @@ class Talks:
                 if first is None:
                     raise
                 call = first
-                answer = await self._answered(ctx, params, target, call, talk)
+                answer = await self._answered(ctx, params, target, call, talk, patience)
         except asyncio.CancelledError:
             if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
                 # It said so, or ended its session. A stateless client says nothing: it may only have lost the
@@ -150,14 +159,17 @@ class Talks:
         return call
 
     async def _answered(
-        self, ctx: ServerRequestContext[Any], params: Params, target: Target, call: Call, talk: ClientTalk
+        self,
+        ctx: ServerRequestContext[Any],
+        params: Params,
+        target: Target,
+        call: Call,
+        talk: ClientTalk,
+        patience_seconds: float,
     ) -> dict[str, Any] | types.InputRequiredResult:
         """What the request is answered with. While it waits, it is its plan's client that is there."""
-        exchange = exchange_of(ctx)
-        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and isinstance(ctx.request, Request):
-            exchange.stream = (ctx.request.headers.get(SESSION_HEADER, ""), str(ctx.request_id))
-        self._reissues.waits(exchange, call.plan_id)
-        answer = await self._followed(target, call, talk)
+        self._reissues.waits(exchange_that_waits(ctx), call.plan_id)
+        answer = await self._followed(target, call, talk, patience_seconds)
         if isinstance(answer, types.InputRequiredResult):
             return answer
         follow, url = partial(self._until_done, call), self._calls.public_url
@@ -167,7 +179,7 @@ class Talks:
         return self._calls.follow(call.plan_id, call.caller, people=True).view
 
     async def _followed(
-        self, target: Target, call: Call, talk: ClientTalk
+        self, target: Target, call: Call, talk: ClientTalk, patience_seconds: float
     ) -> dict[str, Any] | types.InputRequiredResult:
         """What the request is answered with: the outcome, a question, or that the call goes on."""
         loop = asyncio.get_running_loop()
@@ -188,14 +200,18 @@ class Talks:
             try:
                 await asyncio.wait(
                     {call.view, changed},
-                    timeout=max(0.0, quiet_since + self._calls.patience_seconds - loop.time()),
+                    timeout=max(0.0, quiet_since + patience_seconds - loop.time()),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 changed.cancel()
-            if not call.view.done() and not talk.asks and loop.time() >= quiet_since + self._calls.patience_seconds:
+            if not call.view.done() and not talk.asks and loop.time() >= quiet_since + patience_seconds:
+                now = await self._looked_up(call, self._calls.now(call))
+                if now is None:
+                    quiet_since = loop.time()  # not on record yet: there is nothing to come back to
+                    continue
                 talk.give_up()
-                return await self._looked_up(call, self._calls.now(call))
+                return now
 
     async def _looked_up(self, call: Call, looking: Awaitable[AnswerT]) -> AnswerT:
         """What is known of a call that is on record.

@@ -67,6 +67,7 @@ def describe(hand: str, action: ActionManifest, *, alone: bool = False) -> types
             destructive_hint=action.side_effects in {SideEffects.IRREVERSIBLE, SideEffects.EXTERNAL},
             idempotent_hint=action.idempotent,
         ),
+        execution=types.ToolExecution(task_support="optional"),
     )
 
 
