@@ -33,7 +33,7 @@ def adopt(
     ),
 ) -> Exit:
     """Show which permission policies an agent needs so that the gateway is asked about every tool call; set them with
-    --write. Sessions that run already keep the policies that they began with."""
+    --write (sessions that run already keep the policies that they began with)."""
     client = session.client
     before = client.managed_agent(connector, agent)
     after = client.adopt_agent(connector, agent) if write else before

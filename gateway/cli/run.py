@@ -40,7 +40,7 @@ def run(
         bool, typer.Option("--detach", help="Do not wait: print the run and leave it to itself.")
     ] = False,
 ) -> Exit:
-    """Have the gateway ask a model, with hands as its tools, until it is done. Every call is decided and recorded."""
+    """Have the gateway ask a model, with hands as its tools, until it is done; every call is decided and recorded."""
     words = sys.stdin.read(PROMPT_MAX_CHARACTERS + 1) if prompt == "-" else prompt
     if not words.strip() or len(words) > PROMPT_MAX_CHARACTERS:
         raise Stop(f"the prompt is empty, or longer than {PROMPT_MAX_CHARACTERS} characters", "Say what is wanted.")

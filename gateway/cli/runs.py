@@ -38,7 +38,7 @@ def show(session: Session, run_id: RunArgument) -> Exit:
 
 @command(app, example="runs cancel RUN_ID", good="it has ended")
 def cancel(session: Session, run_id: RunArgument) -> None:
-    """End a run of your own. A call that runs is seen through; what waits for people is withdrawn."""
+    """End a run of your own: a call that runs is seen through, and what waits for people is withdrawn."""
     view = session.client.cancel_run(run_id)
     session.out.show(view, lambda: session.out.line(f"{run_id}: {view.get('status')}"))
 
