@@ -160,6 +160,15 @@ class SessionsApi:
         except Exception as exc:  # noqa: BLE001
             raise _translated(exc) from None
 
+    async def latest_heartbeat(self, environment_id: str, work_id: str) -> str:
+        """What the service has as the last heartbeat of some work; :data:`NO_HEARTBEAT` where it has none. Raises
+        ``ServiceError``."""
+        try:
+            work = _document(await self.client.beta.environments.work.retrieve(work_id, environment_id=environment_id))
+        except Exception as exc:  # noqa: BLE001
+            raise _translated(exc) from None
+        return str(work.get("latest_heartbeat_at") or NO_HEARTBEAT)
+
     async def stop_work(self, environment_id: str, work_id: str) -> None:
         """Give work back that is done, or that nobody here goes on with. Raises ``ServiceError``."""
         try:

@@ -119,12 +119,18 @@ class Environment(Connector):
         """Keep the lease until the session has ended or rests; whether the work is still ours then."""
         last, lease, clock = NO_HEARTBEAT, LEASE_SECONDS, asyncio.get_running_loop().time
         kept_at, rests_since = clock(), None
+        unheard = False
         while not task.done():
             try:
                 async with asyncio.timeout(max(lease / 3, 1.0)):
                     said = await self.api.heartbeat(self.environment.id, work_id, last)
             except (ServiceError, TimeoutError) as error:
                 status = getattr(error, "status", None)
+                if status == HTTPStatus.PRECONDITION_FAILED and unheard and clock() - kept_at < lease:
+                    # While the lease lasts nobody else is given the work: it was ours, and its answer was lost.
+                    last, unheard = await self.api.latest_heartbeat(self.environment.id, work_id), False
+                    continue
+                unheard = unheard or getattr(error, "arrived", True)
                 if status == HTTPStatus.PRECONDITION_FAILED or getattr(error, "final", False):
                     _log.error("the work is somebody else's now", status=status)
                     return False
@@ -132,7 +138,7 @@ class Environment(Connector):
                     _log.error("the lease is over, as far as anybody here can tell")
                     return False
             else:
-                kept_at = clock()
+                kept_at, unheard = clock(), False
                 last = str(said.get("last_heartbeat", ""))
                 ttl = said.get("ttl_seconds")
                 lease = float(ttl) if isinstance(ttl, int) and ttl > 0 else lease

@@ -104,6 +104,8 @@ class StandIn:
     """``stream``, ``list``, ``send``, ``session``, ``agent`` -> what is answered instead, one for each request."""
     lost_answers: int = 0
     """How often events are taken and the answer is lost."""
+    lost_beats: int = 0
+    """How often a heartbeat is taken and the answer is lost."""
     held: asyncio.Event | None = None
     """Where it is there, answers to ``send`` wait for it."""
     work: list[dict[str, Any]] = field(default_factory=list)
@@ -355,6 +357,10 @@ class StandIn:
         waiting[0]["state"] = "starting"
         return JSONResponse(environments.BetaSelfHostedWork.model_validate(waiting[0]).to_dict(mode="json"))
 
+    async def _look(self, request: Request) -> Response:
+        work = next(work for work in self.work if work["id"] == request.path_params["work_id"])
+        return JSONResponse(environments.BetaSelfHostedWork.model_validate(work).to_dict(mode="json"))
+
     async def _work(self, request: Request) -> Response:
         what = request.path_params["what"]
         fault = self._fault(request, what)
@@ -372,6 +378,9 @@ class StandIn:
         work["latest_heartbeat_at"] = self.now()
         if work["state"] == "starting":
             work["state"] = "active"
+        if self.lost_beats:
+            self.lost_beats -= 1
+            return _error(503, "api_error")
         beat = {
             "last_heartbeat": work["latest_heartbeat_at"],
             "lease_extended": work["state"] == "active",
@@ -387,6 +396,7 @@ class StandIn:
         return [
             Route("/v1/agents/{agent_id}", self._get_agent, methods=["GET", "POST"]),
             Route("/v1/environments/env_own/work/poll", self._poll),
+            Route("/v1/environments/env_own/work/{work_id}", self._look, methods=["GET"]),
             Route("/v1/environments/env_own/work/{work_id}/{what}", self._work, methods=["POST"]),
             Route("/v1/sessions", self._list_sessions),
             Route("/v1/sessions/{session_id}", self._get_session),

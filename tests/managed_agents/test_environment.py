@@ -66,6 +66,17 @@ async def test_what_policy_denies_and_what_nobody_declared_does_not_run(world: W
     assert "agents.unmapped" in answer["deny_message"]
 
 
+async def test_work_whose_heartbeats_answer_was_lost_is_ours_still(world: World) -> None:
+    world.service.lost_beats = 1
+    session, work = await served(world)
+    world.service.lost_beats = 1
+    await until(lambda: world.service.lost_beats == 0)
+    use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo still here"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, use)) == 2)
+    assert work["state"] == "active"
+
+
 async def test_a_lost_lease_ends_what_runs_and_nothing_is_sent(world: World) -> None:
     session, work = await served(world)
     first = world.service.use(session, "agent.tool_use", name="bash", input={"command": "true"})
