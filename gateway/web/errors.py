@@ -135,7 +135,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.CONNECTION_UNAVAILABLE: (502, "Service unavailable"),
     Reason.SECRET_UNAVAILABLE: (503, "Secret unavailable"),
     Reason.LOG_RESTORED: (502, "Log restored"),
-    Reason.AGENTS_UNAVAILABLE: (502, "Service unavailable"),
+    Reason.AGENTS_UNAVAILABLE: (502, "Agents' service unavailable"),
     Reason.AGENTS_REFUSED: (502, "Service refused"),
     Reason.AGENTS_UNMAPPED: (403, "Tool unknown"),
     Reason.AGENTS_BYPASSED: (409, "Session went past the gateway"),
