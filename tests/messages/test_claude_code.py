@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.anthropic_api.answers import Cut, Scripted, error_event, failure, of_message, stream
+from tests.anthropic_api.answers import Scripted, error_event, failure, of_message, stream
 from tests.anthropic_api.blocks import PING, message, streamed, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.messages.programs import Turn, agent_sdk_turn, claude_code_turn
@@ -101,7 +101,6 @@ async def test_a_whole_block_is_run_whatever_follows(anthropic_api: StandIn, tmp
 @pytest.mark.parametrize(
     ("answer", "streams"),
     [
-        pytest.param(stream(*PIECES[:-2], Cut.BREAK), [True, True], id="a-break-after-the-block"),
         pytest.param(stream(*PIECES[:5], error_event()), [True, False], id="an-error-after-text"),
         pytest.param(stream(PIECES[0], error_event()), [True, True], id="an-error-at-the-beginning"),
         pytest.param(of_message(CALL, as_stream=False), [True, False], id="no-stream-where-one-was-asked-for"),

@@ -86,7 +86,7 @@ def test_a_sum_of_amounts_ends_where_numbers_end() -> None:
     sums = Sums()
     sums.add(huge)
     sums.add(huge)
-    assert sums.document() == {"steps": 2, "changes": 0, "amount": 2**53 - 1}
+    assert sums.document() == {"steps": 2, "changes": 0, "amount": 2**53 - 1, "tokens": 0}
 
 
 def test_amounts_that_are_all_taken_back_leave_no_dust() -> None:
@@ -111,7 +111,7 @@ def test_what_was_dispatched_cannot_be_released() -> None:
     account.reserve(("p", "s"), Reservation(ONE, 1000.0))
     account.settle(("p", "s"))
     assert account.release(("p", "s")) is None
-    assert account.spent(1000.0)["day"] == {"steps": 1, "changes": 1, "amount": 2.5}
+    assert account.spent(1000.0)["day"] == {"steps": 1, "changes": 1, "amount": 2.5, "tokens": 0}
 
 
 def test_history_is_bounded_and_a_step_judged_anew_is_in_it_once() -> None:
