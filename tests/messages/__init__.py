@@ -11,7 +11,8 @@ What Claude Code 2.1.332 asks and does, which ``test_claude_code.py`` holds, and
 * It runs a tool when its block is whole: it waits for no ``message_stop``, heeds no stop reason, and runs the tool as
   well when an ``error`` event follows. A block that a client must not act upon must never have been sent.
 * When the connection breaks it asks the same again, or with what had come kept, as it happens to notice it. It asks the
-  same again after an ``error`` event, without ``stream`` where some text had come; where a block of text was whole, it goes on after that with a word that the turn was cut off.
+  same again after an ``error`` event, without ``stream`` where some text had come; where a block of text was whole, it
+  goes on after that with a word that the turn was cut off.
 * It asks again after 429 and 529, once after 400, not after 403 or 413; a 404 makes it ask without ``stream``.
 * A turn without a tool that stops with ``tool_use`` is told to call its tool again: who takes the last call out of a
   turn has to say ``end_turn``.
