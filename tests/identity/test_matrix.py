@@ -19,6 +19,7 @@ from gateway.console.routes import table as pages_of
 from gateway.model import TRUSTED, Principal, Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits
 from gateway.store.directory import NewPrincipal
+from gateway.web.anthropic_requests import is_anthropic
 from gateway.web.oauth import TOKEN_PATH
 from gateway.web.routes import TABLE
 from gateway.web.routing import Access, Endpoint
@@ -31,7 +32,11 @@ from tests.trust.hall import own_key
 
 HEADERS = {"origin": "", "sec-fetch-site": "same-origin"}
 NOBODY = "nobody-of-this-name"
-ROUTES = [one for one in TABLE if one.access is not Access.OPEN]
+HOOK = "/v1/hooks/claude-code"
+"""Its answers are 200 and a denial to whoever may not (tests/web/test_hooks.py)."""
+ROUTES = [one for one in TABLE if one.access is not Access.OPEN and one.path != HOOK]
+CODES = {"permission_error": "auth.forbidden", "authentication_error": "auth.missing"}
+"""How the Messages API calls them."""
 HANDS = ["tool"]
 """Of whoever has to be bound: the role ``hand``, and with it everybody whom claims make."""
 GROUPS = {f"{role}s": [str(role)] for role in Role}
@@ -95,7 +100,10 @@ async def status_of(http: httpx2.AsyncClient, endpoint: Endpoint, headers: Mappi
         if answer.status_code < 400:
             return answer.status_code, ""
         await answer.aread()
-        return answer.status_code, str(answer.json().get("code", ""))
+        told = answer.json()
+        if is_anthropic(endpoint.path):
+            return answer.status_code, CODES.get(told["error"]["type"], "")
+        return answer.status_code, str(told.get("code", ""))
 
 
 @pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims", "certificate"])
