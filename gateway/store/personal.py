@@ -39,6 +39,9 @@ from gateway.store.tables import (
     security_keys,
     sessions,
 )
+from gateway.store.tables.client_calls import client_calls
+from gateway.store.tables.managed_agents import managed_sessions
+from gateway.store.tables.runs import runs
 from gateway.store.tables.undelivered import undelivered
 from gateway.times import format_time
 
@@ -66,6 +69,9 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "proposals": (proposals, ("proposed_by", "decided_by", "ended_by")),
     "offers": (offers, ("claimant",)),
     "undelivered": (undelivered, ("principal",)),
+    "runs": (runs, ("principal",)),
+    "managed_sessions": (managed_sessions, ("subject",)),
+    "client_calls": (client_calls, ("caller",)),
     "dead_letters": (dead_letters, ("principal",)),
     "dead_letter_ends": (dead_letter_ends, ("settled_by",)),
     "hand_pins": (hand_pins, ("pinned_by",)),
