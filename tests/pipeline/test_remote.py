@@ -369,8 +369,12 @@ async def test_a_restart_leaves_offered_and_claimed_steps_to_their_hands(house: 
         assert (await shown(again, open_view))["status"] == "running"
         assert await offered(again) == [first]
         await give(again, second, handed)
-        done = await again.until_settled(view["plan_id"])
-        assert [one["status"] for one in done["steps"]] == ["succeeded", "succeeded"]
+
+        async def ended() -> list[str]:
+            done = await again.until_settled(view["plan_id"])
+            return [one["status"] for one in done["steps"]] if done["status"] == "done" else []
+
+        assert await until(ended) == ["succeeded", "succeeded"]
         await give(again, first, await claim(again, first))
         assert (await shown(again, open_view))["status"] == "succeeded"
     finally:
