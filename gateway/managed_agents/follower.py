@@ -21,7 +21,7 @@ from gateway.managed_agents.answers import Verdict
 from gateway.managed_agents.api import LISTED_MAX, ServiceError
 from gateway.managed_agents.conversation import Bypass, Cause
 from gateway.managed_agents.events import MOMENT, ToolUse
-from gateway.managed_agents.following import Following, Parts
+from gateway.managed_agents.following import BYPASSED, Following, Parts
 from gateway.managed_agents.judging import Judge
 from gateway.ports import Append
 from gateway.ports.managed_agents import State, UseRecord, UseState
@@ -31,7 +31,6 @@ _log = structlog.get_logger("handrail.managed_agents")
 
 OVERLAP: Final = timedelta(seconds=60)
 """Events may become known in another order than that of their moments."""
-BYPASSED: Final = "bypassed"
 INTERRUPT: Final = ({"type": "user.interrupt"},)
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 

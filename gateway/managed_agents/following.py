@@ -19,6 +19,8 @@ from gateway.ports.managed_agents import Records, SessionRecord, UseRecord, UseS
 from gateway.telemetry import Metrics
 
 BACKOFF_MAX_SECONDS: Final = 30.0
+BYPASSED: Final = "bypassed"
+"""Verdict of a tool use that went past the gateway: the last word on it."""
 
 
 class Reports(Protocol):
@@ -76,6 +78,7 @@ class Following:
     answer_seconds: float
     conversation: Conversation = field(default_factory=Conversation)
     uses: dict[str, UseRecord] = field(default_factory=dict)
+    _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def new_use(self, use: ToolUse, plan_id: str, signed_at: float) -> UseRecord:
         """The row of a tool use that was just judged."""
@@ -110,23 +113,32 @@ class Following:
             Overtaken: it does not any more.
             Unavailable: ``log.unavailable``; nothing was changed.
         """
-        new = [use for use in uses if use.event_id not in self.uses]
-        old = [use for use in uses if use.event_id in self.uses]
-        await parts.log.append(
-            Append(
-                entries,
-                [parts.records.save_use(use) for use in old],
-                [parts.records.insert_use(use) for use in new],
-                unless=[parts.records.unless_lost(self.record, parts.clock())],
+        async with self._saving:
+            kept = [self._final(use) for use in uses]
+            new = [use for use in kept if use.event_id not in self.uses]
+            old = [use for use in kept if use.event_id in self.uses]
+            await parts.log.append(
+                Append(
+                    entries,
+                    [parts.records.save_use(use) for use in old],
+                    [parts.records.insert_use(use) for use in new],
+                    unless=[parts.records.unless_lost(self.record, parts.clock())],
+                )
             )
-        )
-        self.uses.update({use.event_id: use for use in uses})
+            self.uses.update({use.event_id: use for use in kept})
+
+    def _final(self, use: UseRecord) -> UseRecord:
+        """A row as it may be written: that a use went past the gateway is not taken back by whoever judged it
+        meanwhile."""
+        known = self.uses.get(use.event_id)
+        if known is None or known.verdict != BYPASSED:
+            return use
+        return replace(use, state=known.state, verdict=BYPASSED)
 
     async def turn(self, parts: Parts, event_id: str, **changes: Any) -> UseRecord:
         """Change the row of a tool use. Raises as :meth:`save`."""
-        changed = replace(self.uses[event_id], **changes)
-        await self.save(parts, (), changed)
-        return changed
+        await self.save(parts, (), replace(self.uses[event_id], **changes))
+        return self.uses[event_id]
 
     def answered_with(self, *verdicts: str) -> set[str]:
         """Tool uses that this gateway answered so, or may have."""

@@ -10,6 +10,7 @@ from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.managed_agents import policies
 from gateway.model import Principal, Role
+from gateway.ports.managed_agents import UseState
 from gateway.reasons import Reason
 from tests.managed_agents.stand_in import ALLOW, ASK, Session, custom, toolset
 from tests.managed_agents.world import World
@@ -123,7 +124,10 @@ async def test_a_result_of_a_custom_tool_that_is_not_the_gateways_stops_everythi
     replayed = {name: value for name, value in ours.items() if name != "type"} | {"custom_tool_use_id": held}
     world.service.emit(session, world.service.made("user.custom_tool_result", **replayed))
     await stopped(world, session, "answered_elsewhere")
-    assert {entry["facts"]["event"] for entry in world.entries("AGSBYP")} == {held}
+    assert [entry["facts"]["event"] for entry in world.entries("AGSBYP")] == [held]
+    follower = await world.follower(session)
+    await follower.following.turn(follower.parts, held, state=UseState.ANSWERED, verdict="deny")
+    assert follower.following.uses[held].verdict == "bypassed", "whoever judged it meanwhile does not take that back"
 
 
 async def test_another_client_that_lets_go_what_was_denied_stops_everything(world: World) -> None:
