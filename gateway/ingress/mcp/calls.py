@@ -167,8 +167,7 @@ class Calls:
         Args:
             key: digest of an idempotency key. A second plan by it is refused: ``verify.replayed``.
         """
-        jti = f"{CALL}{secrets.token_hex(16)}" if key is None else f"{NAMED}{key}"
-        plan = self._signed(caller, hand, action, arguments, context_id, jti)
+        plan = self._signed(caller, hand, action, arguments, context_id, _jti(key))
         its_id = plan_id(plan)
         within = self._gateway.pipeline.conversations.opened(its_id, talk)
         call = Call(its_id, caller, self._begin(plan, TALK_WAIT_SECONDS, within), talk)
@@ -191,8 +190,7 @@ class Calls:
         Raises:
             HandrailError: the whole plan is refused.
         """
-        jti = f"{CALL}{secrets.token_hex(16)}" if key is None else f"{NAMED}{key}"
-        plan = self._signed(caller, hand, action, arguments, context_id, jti)
+        plan = self._signed(caller, hand, action, arguments, context_id, _jti(key))
         its_id, on_record = plan_id(plan), asyncio.Event()
         pipeline = self._gateway.pipeline
 
@@ -385,3 +383,8 @@ def same_context(one: str, other: str) -> bool:
 def plan_id(plan: UnverifiedPlan) -> str:
     """The id that it has once it is verified."""
     return hashlib.sha256(plan.raw).hexdigest()
+
+
+def _jti(key: str | None) -> str:
+    """The plan's ``jti``: of its own, or the one that an idempotency key stands for."""
+    return f"{CALL}{secrets.token_hex(16)}" if key is None else f"{NAMED}{key}"
