@@ -36,6 +36,7 @@ HOMES: Final = {
     "*.header": {b"t"},  # what docs/api.md has curl send
     "tokens.json": {b"t"},  # what tests give the processes of their gateways
     "people.json": {b"t"},  # what tests/approvals gives the process of its gateway
+    "said.html": {b"t"},  # what slowhttptest tells of its own command line, which holds its API key
 }
 """Files in which a secret lies because that is what they are for -> kinds of secret that may."""
 _UNDER_WAY: Final = re.compile(r"\.(.+)\.[0-9a-f]{16}")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from handrail import SigningKey
 
@@ -130,6 +130,10 @@ class Stage:
         key = self.place.gateway.rollout.trial._key
         agents = [name for name in self.place.people if name.startswith("agent")]
         return next(name for name in agents if canary.covers(key, "default", name) is inside)
+
+
+MANY: Final = 24
+"""Agents enough that half of them are inside and half outside but once in 2**23 random keys."""
 
 
 @asynccontextmanager

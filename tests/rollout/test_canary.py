@@ -24,6 +24,7 @@ from tests.rollout.stage import (
     FAULTY,
     GARBAGE,
     LAX,
+    MANY,
     STRICT,
     Stage,
     codes,
@@ -40,7 +41,7 @@ CHAIN = (step("first", "change", "tool"), step("second", "write", "tool", depend
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with open_stage(tmp_path, agents=6) as opened:
+    async with open_stage(tmp_path, agents=MANY) as opened:
         yield opened
 
 
@@ -361,7 +362,7 @@ async def test_two_gateways_on_one_postgresql_try_and_stop_together(tmp_path: Pa
 async def test_with_opa_the_candidate_has_a_server_of_its_own(tmp_path: Path, opa_program: Path, opa_url: str) -> None:
     async with private_opa(opa_program) as other:
         opa = {"engine": "opa", "opa_url": opa_url, "opa_candidate_url": other}
-        async with open_stage(tmp_path, agents=6, **opa) as stage:
+        async with open_stage(tmp_path, agents=MANY, **opa) as stage:
             canary = await stage.canary(STRICT, percent=50)
             inside, outside = stage.covered(canary), stage.covered(canary, inside=False)
             for _ in range(3):

@@ -13,7 +13,7 @@ from gateway.model import Decision, Role
 from gateway.reasons import CONFLICTS, Conflict, Reason
 from gateway.store.tables import policy_comparisons, policy_shadows
 from gateway.two_person import Kind
-from tests.rollout.stage import DAY, FAULTY, LAX, STRICT, Stage, execute, open_stage, rows, second_home
+from tests.rollout.stage import DAY, FAULTY, LAX, MANY, STRICT, Stage, execute, open_stage, rows, second_home
 from tests.rollout.support import RULES, open_place
 
 
@@ -218,7 +218,7 @@ async def test_a_spoilt_shadow_row_hides_no_canary(stage: Stage) -> None:
 
 
 async def test_it_looks_on_at_those_whom_a_canary_of_the_same_bundle_does_not_cover(tmp_path: Path) -> None:
-    async with open_stage(tmp_path, agents=6) as stage:
+    async with open_stage(tmp_path, agents=MANY) as stage:
         await stage.shadow(STRICT)
         canary = await stage.canary(STRICT, percent=50)
         await stage.place.do("read", stage.covered(canary))
