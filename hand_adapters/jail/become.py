@@ -21,16 +21,20 @@ Setup = dict[str, Any]
 def build_stage(setup: Setup) -> None:
     """In the launcher's own mount namespace, once: the /etc that every jail sees, and ``landlock-exec``."""
     stage = setup["stage"]
-    kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=0755")
+    kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=16m,mode=0755")
     for name in ("etc", "binds"):
         os.mkdir(f"{stage}/{name}")
     for name, text in setup["etc"].items():
         with open(f"{stage}/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
-    for name in setup["etc_binds"]:
-        target = f"{stage}/etc/{name}"
+    for name in setup["etc_of_host"]:
+        source, target = f"/etc/{name}", f"{stage}/etc/{name}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        kernel.bind(f"/etc/{name}", target, is_directory=os.path.isdir(f"/etc/{name}"))
+        if os.path.isdir(source):
+            kernel.bind(source, target, is_directory=True)
+        else:  # every mount is one more for bubblewrap to make and to read of, at each start
+            with open(source, "rb") as given, open(target, "wb") as copy:
+                copy.write(given.read())
     if setup["landlock_exec"] is not None:
         with open(f"{stage}/landlock-exec", "wb") as program:
             program.write(base64.b64decode(setup["landlock_exec"]))

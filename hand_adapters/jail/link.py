@@ -54,7 +54,7 @@ def setup_message(
         "landlock_exec": None if landlock_exec is None else base64.b64encode(landlock_exec).decode("ascii"),
         "filters": {name: base64.b64encode(seccomp_program(name)).decode("ascii") for name in LISTS},
         "groups": list(groups),
-        "etc_binds": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],
+        "etc_of_host": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],
         "etc": {
             "passwd": account,
             "group": f"jail:x:{gid}:\nroot:x:0:\n",
