@@ -15,8 +15,9 @@ from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
-from gateway.settings.hands import HandSettings, JailSettings
+from gateway.settings.hands import HandSettings
 from gateway.settings.identity import IdentitySettings
+from gateway.settings.jail import JailSettings
 from gateway.settings.limits import LimitSettings
 from gateway.settings.managed_agents import ManagedAgentsSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings

@@ -1,9 +1,11 @@
 """Commands that work on this machine alone, and the command as a process."""
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -601,6 +603,24 @@ def test_a_program_in_a_jail_gives_its_output_and_verdict(jail: dict[str, str]) 
     assert document["stderr"] == "no\n"
     assert process("jail", "run", "--", "/bin/sh", "-c", "exit 7", **jail).returncode == 1
     assert "SECRET" not in process("jail", "run", "--", "/usr/bin/env", SECRET="SECRET", **jail).stdout
+
+
+def test_what_holds_files_is_built_where_one_says(
+    tmp_path: Path, require_service: Callable[[object, str, str], None]
+) -> None:
+    require_service(shutil.which("cc"), "a C compiler", "Install it: apt-get install gcc.")
+    document = json.loads(invoke("jail", "build", "--output", tmp_path / "made", "--json").stdout)
+    assert document["path"] == str(tmp_path / "made")
+    assert document["sha256"] == hashlib.sha256((tmp_path / "made").read_bytes()).hexdigest()
+    for wrong in (
+        ["--output", tmp_path / "no" / "directory"],
+        ["--output", tmp_path / "b", "--compiler", "no-such-cc"],
+    ):
+        result = invoke("jail", "build", *wrong)
+        assert result.exit_code == 2
+        assert "No such file or directory" in result.stderr
+        assert "apt-get install gcc" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"made"}
 
 
 @pytest.mark.jail
