@@ -27,7 +27,7 @@ def through_mcp(step: dict[str, Any]) -> str:
 
 
 def through_messages(step: dict[str, Any]) -> str:
-    return notices.withheld("find", {"plan_id": PLAN_ID, "steps": [step]}, step, URL)
+    return notices.withheld("find", PLAN_ID, step, URL)
 
 
 def through_calls(step: dict[str, Any]) -> str:
