@@ -285,7 +285,7 @@ def test_doctor_shows_every_layer_of_the_jail_and_how_to_mend_it(
     for item in shown:
         [row] = [line for line in found.splitlines() if line.startswith(f"{item['name']} ")]
         assert all(item[member] in row for member in ("state", "detail"))
-        rows = [line.split("  ")[-1] for line in to_do.splitlines() if line.startswith(f"{item['name']} ")]
+        rows = [line.split("  ")[-1].strip() for line in to_do.splitlines() if line.startswith(f"{item['name']} ")]
         assert rows == ([item["remedy"]] if item["remedy"] else [])
     assert max(map(len, table.splitlines())) <= 80 + len(str(tmp_path))
 
