@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.config import example_text
+from gateway.cli.connect import home
 from gateway.cli.main import app
 from gateway.cli.nouns import NOUNS
 from gateway.settings import (
@@ -30,6 +31,7 @@ from gateway.settings import (
     RemoteSettings,
     Settings,
     WebhookSettings,
+    load,
 )
 from hand_adapters.jail import Jail
 from hand_adapters.jail import doctor as jail_doctor
@@ -281,9 +283,19 @@ def test_doctor_shows_every_layer_of_the_jail_and_how_to_mend_it(
     ]
     assert result.exit_code == 1
     table = invoke("doctor", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"), COLUMNS="200").stdout
+    found, to_do = table.split("to do:")
     for item in shown:
-        [row] = [line for line in table.splitlines() if line.startswith(f"{item['name']} ")]
-        assert all(item[member] in row for member in ("state", "detail", "remedy"))
+        [row] = [line for line in found.splitlines() if line.startswith(f"{item['name']} ")]
+        assert all(item[member] in row for member in ("state", "detail"))
+        rows = [line.split("  ")[-1].strip() for line in to_do.splitlines() if line.startswith(f"{item['name']} ")]
+        assert rows == ([item["remedy"]] if item["remedy"] else [])
+    assert max(map(len, table.splitlines())) <= 80 + len(str(tmp_path))
+
+
+def test_an_empty_home_is_the_default_one_to_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HANDRAIL_HOME", "")
+    assert load(None).home.absolute() == home(os.environ).absolute() == tmp_path / ".handrail"
 
 
 @pytest.mark.parametrize(
