@@ -108,6 +108,7 @@ class McpIngress:
                 yield
             finally:
                 self._manager = None
+                self._talks.close()
                 self._reissues.stop()
         await self._reissues.close()
 
