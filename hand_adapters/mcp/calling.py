@@ -15,6 +15,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from gateway.calls import HandCall, HandResult
 from gateway.mcp_methods import METHODS
+from gateway.reasons import Reason
 from hand_adapters.mcp import methods, tasks
 from hand_adapters.mcp.answers import ANSWER, Answer
 from hand_adapters.mcp.rounds import Asked, Round
@@ -47,11 +48,12 @@ class Calling:
         if call.action in METHODS:
             return await unless_cancelled(call, methods.run(client, call, again))
         session = client.session
+        modern = session.protocol_version in MODERN_PROTOCOL_VERSIONS
         beside = {} if again is None else again.params()
         if as_task:
             beside |= tasks.asked_for(session.protocol_version, session.server_capabilities, call.deadline_seconds)
         level = self._talk.log_level(call)
-        if level is not None and session.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if level is not None and modern:
             beside["_meta"] = {LOG_LEVEL_META_KEY: level}
         params = {"name": call.action, "arguments": dict(call.args), **beside}
         # Without a callback, the server is not asked for progress.
@@ -61,7 +63,10 @@ class Calling:
             ANSWER,
             progress_callback=self._talk.progressed if wanted else None,
         )
-        return await unless_cancelled(call, sending)
+        answer = await unless_cancelled(call, sending)
+        if isinstance(answer, Created) and "task" not in params and not modern:
+            raise methods.Faulty(Reason.HAND_PROTOCOL, "a task that nobody asked for")
+        return answer
 
     async def _set_log_level(self, client: Client, call: HandCall) -> None:
         """Tell a server of the handshake era from which level on its log messages are wanted, where that changed."""

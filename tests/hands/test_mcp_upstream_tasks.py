@@ -221,6 +221,7 @@ async def test_a_task_that_nobody_asked_for_is_no_answer():
     server.called = called
     async with served(server.handle) as url, hand(url) as one:
         assert await refused(one.say()) == (Reason.HAND_PROTOCOL, HandFailure.UNKNOWN)
+    assert server.messages("tasks/get") == []
 
 
 async def test_a_server_that_will_not_call_its_task_off_is_left():
