@@ -345,12 +345,12 @@ async def modern(plain_jail):
         await adapter.close()
 
 
-async def test_a_stateless_server_is_told_no_capabilities_and_no_name(modern):
+async def test_a_stateless_server_is_told_of_tasks_and_of_no_other_capability_and_no_name(modern):
     add = await modern("good")
     result = await add()
     assert result.structured == 7
     meta = json.loads(result.content[0]["text"])["_meta"]
-    assert meta["io.modelcontextprotocol/clientCapabilities"] == {}
+    assert meta["io.modelcontextprotocol/clientCapabilities"] == {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     assert meta["io.modelcontextprotocol/clientInfo"] == {"name": "client", "version": "0"}
 
 
