@@ -171,7 +171,7 @@ untrusted.
 PAGINATION = """\
 ## [hands.ID.actions.NAME.pagination]
 
-How the answers of an `http` hand go on: see [hands](hands.md#answers-in-pages).
+How the answers of an `http` hand go on: see [hands](http.md#answers-in-pages).
 """
 
 BINDS = """\
@@ -264,7 +264,7 @@ MCP = """\
 ## [hands.ID.mcp]
 
 What an MCP server may send to the client that waits for a call: see
-[what a server says while a call runs](hands.md#what-a-server-says-while-a-call-runs).
+[what a server says while a call runs](mcp-servers.md#what-a-server-says-while-a-call-runs).
 """
 
 SLO = """\
@@ -276,13 +276,14 @@ What is expected of the hand, part of its pin: see [objectives of hands](slo.md)
 PYTHON = """\
 ## [hands.ID.python]
 
-What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+What a hand of `adapter = "python"` runs: see [hands](code-hands.md#python-functions-adapter--python).
 """
 
 WASM = """\
 ## [hands.ID.wasm]
 
-What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+What a hand of `adapter = "wasm"` runs: see [hands](code-hands.md#webassembly-modules-adapter--wasm). Needs the extra
+`wasm`.
 """
 
 OUTPUT_FILES = """\

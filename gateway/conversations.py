@@ -50,6 +50,10 @@ class Conversation(Protocol):
     def log(self, level: str, logger: str | None, data: Any) -> None:
         """Pass on a log message. Never waits, as above."""
 
+    def visited(self, elicitation_id: str) -> None:
+        """Pass on that a person did what they were sent to a page for, by the id of the question that sent them there.
+        Never waits, as above."""
+
 
 @runtime_checkable
 class Watcher(Protocol):

@@ -8,15 +8,25 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+import structlog
+
+from gateway.canonical import canonical
+from gateway.errors import Refused
 from gateway.manifest import Manifest
 from gateway.mcp_methods import is_method
+from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters.contract import Analyses, HandAdapter
 from hand_adapters.diff import differences
 from hand_adapters.pins import Pin
 from hand_adapters.schemas import Checker, SchemaError
+
+_log = structlog.get_logger("handrail.hands")
+
+ANALYSIS_MAX_BYTES: Final = 131_072
+"""Of an analysis as canonical JSON."""
 
 
 class State(StrEnum):
@@ -62,6 +72,25 @@ class DeclaredHand:
 
     def __post_init__(self) -> None:
         self.analyst = self.adapter if isinstance(self.adapter, Analyses) else None
+
+    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the adapter can say of a call beside its arguments; ``None`` where it says nothing of any.
+
+        Raises:
+            Refused: ``schema.analysis``.
+        """
+        if self.analyst is None:
+            return None
+        try:
+            analysis = self.analyst.analyse(action, args)
+        except Refused:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a third party's adapter
+            _log.error("adapter failed to analyse", hand=self.id, action=action, kind=type(exc).__name__)
+            raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
+        if not _is_analysis(analysis):
+            raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
+        return analysis
 
     def for_tenant(self, tenant: str) -> bool:
         """Whether the tenant may know of the hand at all."""
@@ -161,3 +190,11 @@ class DeclaredHand:
 
     def _agreed(self, pin: Pin) -> bool:
         return self.offered is not None and pin.manifest is not None and pin.digest == self.offered.digest
+
+
+def _is_analysis(said: Any) -> bool:
+    """Whether it is a JSON object of a size that policies are given."""
+    try:
+        return isinstance(said, Mapping) and len(canonical(said)) <= ANALYSIS_MAX_BYTES
+    except Refused:
+        return False

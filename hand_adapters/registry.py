@@ -13,7 +13,6 @@ from typing import Any, Final
 import structlog
 
 from gateway.calls import HandCall, HandResult
-from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.mcp_methods import is_question
@@ -36,8 +35,6 @@ _log = structlog.get_logger("handrail.hands")
 
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
-ANALYSIS_MAX_BYTES: Final = 131_072
-"""Of an analysis as canonical JSON."""
 ASK_SECONDS: Final = 60.0
 """How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
@@ -175,18 +172,7 @@ class Registry:
     def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """See ``gateway.ports.Hands``."""
         known = self._hands.get(hand)
-        if known is None or (tenant, hand) not in self._usable or known.analyst is None:
-            return None
-        try:
-            analysis = known.analyst.analyse(action, args)
-        except Refused:
-            raise
-        except Exception as exc:  # noqa: BLE001 - a third party's adapter
-            _log.error("adapter failed to analyse", hand=hand, action=action, kind=type(exc).__name__)
-            raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
-        if not _is_analysis(analysis):
-            raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
-        return analysis
+        return known.analyse(action, args) if known is not None and (tenant, hand) in self._usable else None
 
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
         """``{tier, profile_sha256}`` of a hand whose code runs in a jail here; see ``gateway.ports.Hands``."""
@@ -393,14 +379,6 @@ def _guard(hand: DeclaredHand, observer: Observer | None) -> Guard:
     at_once = hand.adapter.at_once if isinstance(hand.adapter, Limited) else None
     shared = len(hand.settings.tenants) > 1
     return Guard(hand.id, hand.settings.resilience, observer, at_once=at_once, shared=shared)
-
-
-def _is_analysis(said: Any) -> bool:
-    """Whether it is a JSON object of a size that policies are given."""
-    try:
-        return isinstance(said, Mapping) and len(canonical(said)) <= ANALYSIS_MAX_BYTES
-    except Refused:
-        return False
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)

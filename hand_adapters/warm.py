@@ -57,13 +57,21 @@ class WarmProcesses(Generic[S]):
         self._serving: dict[Key, S] = {}
         self._spare: S | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self.closed = 0
+        """How often all of them were closed."""
 
-    def of(self, key: Key) -> S:
+    def of(self, key: Key, began: int | None = None) -> S:
         """The principal's process: its own, the spare one, or a new one.
 
+        Args:
+            began: of what goes on with something: what :attr:`closed` was when it began.
+
         Raises:
-            HandError: ``gateway.overloaded``, not executed.
+            HandError: ``gateway.overloaded``, not executed; ``hand.crashed``: all were closed since, for a freeze, say,
+                and none is started to go on.
         """
+        if began not in {None, self.closed}:
+            raise HandError(Reason.HAND_CRASHED, HandFailure.UNKNOWN, "closed")
         found = self._serving.get(key)
         if found is None or found.ended:
             found = self._serving[key] = self._take(key)
@@ -87,6 +95,7 @@ class WarmProcesses(Generic[S]):
 
     async def close(self) -> None:
         """Kill every process and wait until they are gone."""
+        self.closed += 1
         for process in (*self._serving.values(), *((self._spare,) if self._spare else ())):
             self.retire(process)
         self._serving.clear()

@@ -16,7 +16,17 @@ from handrail.connection import unreachable
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types import CONNECTION_CLOSED, HEADER_MISMATCH, INVALID_REQUEST, PARSE_ERROR
 
-from gateway.cli.hints import hint_for
+from gateway.cli.stdio_answers import (
+    ANSWER_MAX_BYTES,
+    SILENT,
+    UNKNOWN,
+    Failed,
+    Stale,
+    body_of,
+    kind_of,
+    refused,
+    with_id,
+)
 from gateway.cli.stdio_lines import LinesIn, LinesOut, TooLong
 from gateway.cli.stdio_messages import (
     NoMessage,
@@ -31,13 +41,10 @@ from gateway.cli.stdio_messages import (
     stateless_headers,
     stateless_version,
 )
-from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.requests import SESSION_HEADER
-from gateway.safe import safe
 
 LINE_MAX_BYTES: Final = 33_554_432
 """Of what a client writes: more than any gateway takes ([server] body_max_bytes), so that the gateway says so."""
-ANSWER_MAX_BYTES: Final = 67_108_864
 REQUESTS_MAX: Final = 256
 """Of one client at the same time."""
 RECONNECT_SECONDS: Final = 10.0
@@ -47,36 +54,9 @@ SILENCE_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 60.0
 """How long answers are still written after the client said that it asks nothing more."""
 FAREWELL_SECONDS: Final = 2.0
-_TOLD_MAX_CHARACTERS: Final = 500
 _STREAM: Final = "text/event-stream"
 _HEADERS: Final = {"content-type": "application/json", "accept": f"application/json, {_STREAM}"}
 _LISTEN: Final = "subscriptions/listen"
-
-
-class _Failed(Exception):
-    """A request gets no answer from the gateway.
-
-    Attributes:
-        code: of JSON-RPC, for the client.
-        text: for the client, and for the person who looks at standard error.
-    """
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-class _Stale(Exception):
-    """The gateway did not take what was sent: it knows the session no more, or wants other headers.
-
-    Attributes:
-        session: the one that it does not know; ``None`` where it is about headers.
-    """
-
-    def __init__(self, session: str | None) -> None:
-        super().__init__()
-        self.session = session
 
 
 class Bridge:
@@ -185,10 +165,10 @@ class Bridge:
         try:
             async with self._sent(one, message) as response:
                 if response.status_code >= 400:
-                    raise await _refused(response)
-        except _Stale:
+                    raise await refused(response)
+        except Stale:
             return  # it was about something that the gateway does not know any more
-        except _Failed as failed:
+        except Failed as failed:
             self._say(failed.text)
             return
         if message.get("method") == "notifications/initialized":
@@ -200,16 +180,16 @@ class Bridge:
         try:
             try:
                 await self._exchange(id_, one, message, again=False)
-            except _Stale as stale:
+            except Stale as stale:
                 if stale.session is not None:
                     await self._open_anew(stale.session)
                 else:
                     await self._learn(message)
                 await self._exchange(id_, one, message, again=True)
-        except _Failed as failed:
+        except Failed as failed:
             self._say(failed.text)
             await self._out.write(error(id_, failed.code, failed.text))
-        except _Stale:
+        except Stale:
             text = "The gateway ended the session again as it began; nothing was done."
             await self._out.write(error(id_, CONNECTION_CLOSED, text))
 
@@ -217,8 +197,8 @@ class Bridge:
         """Send a request, and write what comes back on its stream up to its answer.
 
         Raises:
-            _Stale: it was not taken, for a reason that can be mended.
-            _Failed: there will be no answer.
+            Stale: it was not taken, for a reason that can be mended.
+            Failed: there will be no answer.
         """
         async with self._sent(one, message) as response:
             async for text, said in self._messages(response):
@@ -232,43 +212,43 @@ class Bridge:
                 code = said["error"].get("code") if isinstance(said.get("error"), dict) else None
                 headed = message.get("method") == "tools/call" and stateless_version(message) is not None
                 if code == HEADER_MISMATCH and not again and headed:
-                    raise _Stale(None)
+                    raise Stale(None)
                 if message.get("method") == "initialize":
                     self._opened(response, said)
                 self._schemas |= parameters(said)
-                await self._out.write(line(text) if answered == id_ else _with_id(said, id_))
+                await self._out.write(line(text) if answered == id_ else with_id(said, id_))
                 return
-        raise _Failed(CONNECTION_CLOSED, f"The connection to {self._url} ended before an answer came. {_UNKNOWN}")
+        raise Failed(CONNECTION_CLOSED, f"The connection to {self._url} ended before an answer came. {UNKNOWN}")
 
     async def _messages(self, response: httpx2.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """What the gateway says in answer to one request.
 
         Raises:
-            _Failed: it refused, or what it says is no JSON-RPC.
+            Failed: it refused, or what it says is no JSON-RPC.
         """
-        kind = _kind(response)
+        kind = kind_of(response)
         try:
             if kind == _STREAM and response.status_code == 200:
                 async for event in httpx2.EventSource(response, max_event_size=ANSWER_MAX_BYTES):
                     if event.data:
                         yield event.data, read(event.data)
             else:
-                body = await _body(response)
+                body = await body_of(response)
                 said = read(body) if kind == "application/json" else {}
                 if said.get("jsonrpc") != "2.0":
-                    raise await _refused(response, body)
+                    raise await refused(response, body)
                 yield body.decode(), said
         except (NoMessage, UnicodeDecodeError):
-            text = f"{self._url} answered with something that is no message of MCP. {_UNKNOWN}"
-            raise _Failed(CONNECTION_CLOSED, text) from None
+            text = f"{self._url} answered with something that is no message of MCP. {UNKNOWN}"
+            raise Failed(CONNECTION_CLOSED, text) from None
 
     @asynccontextmanager
     async def _sent(self, one: bytes, message: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
         """POST a message. As long as nothing of it left it is tried again, for :data:`RECONNECT_SECONDS`.
 
         Raises:
-            _Stale: its session is not there any more.
-            _Failed: the gateway cannot be reached, or the connection broke.
+            Stale: its session is not there any more.
+            Failed: the gateway cannot be reached, or the connection broke.
         """
         version = stateless_version(message)
         session = self._session if version is None else None
@@ -278,14 +258,14 @@ class Bridge:
         request = self._http.build_request("POST", self._url, content=one, headers=headers, timeout=self._timeout)
         response = await self._connected(request)
         try:
-            if response.status_code == 404 and session is not None and _kind(response) != "application/problem+json":
-                raise _Stale(session)
+            if response.status_code == 404 and session is not None and kind_of(response) != "application/problem+json":
+                raise Stale(session)
             yield response
         except httpx2.TimeoutException:
-            raise _Failed(CONNECTION_CLOSED, f"{self._url} {_SILENT}") from None
+            raise Failed(CONNECTION_CLOSED, f"{self._url} {SILENT}") from None
         except httpx2.HTTPError as broken:
-            text = f"The connection to {self._url} broke ({type(broken).__name__}). {_UNKNOWN}"
-            raise _Failed(CONNECTION_CLOSED, text) from None
+            text = f"The connection to {self._url} broke ({type(broken).__name__}). {UNKNOWN}"
+            raise Failed(CONNECTION_CLOSED, text) from None
         finally:
             await response.aclose()
 
@@ -297,16 +277,16 @@ class Bridge:
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as away:
                 text = str(unreachable(request.url, away))
                 if not text.startswith("no answer") or asyncio.get_running_loop().time() + pause > deadline:
-                    raise _Failed(CONNECTION_CLOSED, f"{text}. Nothing was sent.") from None
+                    raise Failed(CONNECTION_CLOSED, f"{text}. Nothing was sent.") from None
                 if pause == 0.1:
                     self._say(f"{text}; trying again")
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 1.0)
             except httpx2.ReadTimeout:
-                raise _Failed(CONNECTION_CLOSED, f"{self._url} {_SILENT}") from None
+                raise Failed(CONNECTION_CLOSED, f"{self._url} {SILENT}") from None
             except httpx2.HTTPError as broken:
-                text = f"{unreachable(request.url, broken)}. {_UNKNOWN}"
-                raise _Failed(CONNECTION_CLOSED, text) from None
+                text = f"{unreachable(request.url, broken)}. {UNKNOWN}"
+                raise Failed(CONNECTION_CLOSED, text) from None
 
     # --- the session -------------------------------------------------------------------------------------------------
 
@@ -327,14 +307,14 @@ class Bridge:
             ended: the session, unless another request opened a new one meanwhile.
 
         Raises:
-            _Failed: it does not take the greeting, or means another version than the client was told.
+            Failed: it does not take the greeting, or means another version than the client was told.
         """
         async with self._opening:
             if self._session not in {None, ended}:
                 return
             version = self._version
             if self._initialize is None:
-                raise _Failed(CONNECTION_CLOSED, "The session is over; nothing was done.")
+                raise Failed(CONNECTION_CLOSED, "The session is over; nothing was done.")
             self._session = self._version = None
             greeting = read(self._initialize)
             async with self._sent(self._initialize, greeting) as response:
@@ -344,7 +324,7 @@ class Bridge:
                         break
             if self._session is None or self._version != version:
                 self._session, self._version = None, version
-                raise _Failed(CONNECTION_CLOSED, "The gateway started anew and speaks otherwise: connect again.")
+                raise Failed(CONNECTION_CLOSED, "The gateway started anew and speaks otherwise: connect again.")
             ready = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
             await self._tell(ready, read(ready))
             self._say("The gateway had ended the session; a new one is open.")
@@ -360,7 +340,7 @@ class Bridge:
         pause = 0.1
         while self._session == session:
             headers = self._of_session() | {"accept": _STREAM}
-            with suppress(httpx2.HTTPError, _Failed):
+            with suppress(httpx2.HTTPError, Failed):
                 async with self._http.stream("GET", self._url, headers=headers, timeout=self._timeout) as response:
                     if response.status_code >= 400:
                         return  # it says nothing first, or knows no such session
@@ -383,42 +363,3 @@ class Bridge:
         """Tell the gateway that the session is over."""
         if self._session is not None:
             await self._http.delete(self._url, headers=self._of_session(), timeout=FAREWELL_SECONDS)
-
-
-_UNKNOWN: Final = "It is not known whether the call was taken: look before you do it again."
-_SILENT: Final = f"fell silent. {_UNKNOWN}"
-
-
-async def _body(response: httpx2.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_MAX_BYTES:
-            raise _Failed(CONNECTION_CLOSED, f"The answer is longer than {ANSWER_MAX_BYTES} bytes. {_UNKNOWN}")
-    return bytes(body)
-
-
-async def _refused(response: httpx2.Response, body: bytes | None = None) -> _Failed:
-    """What an answer without a message means: the gateway's own refusal (RFC 9457), or no gateway."""
-    status = response.status_code
-    try:
-        problem = read(await _body(response) if body is None else body)
-    except NoMessage:
-        problem = {}
-    code, detail = problem.get("code"), problem.get("why") or problem.get("detail")
-    if not isinstance(code, str) or not isinstance(detail, str):
-        text = f"HTTP {status} without a message. Is --url that of a Handrail gateway?"
-        return _Failed(CONNECTION_CLOSED, text)
-    hint = hint_for(code, problem)
-    return _Failed(REFUSED, f"{safe(code)}: {safe(detail)[:_TOLD_MAX_CHARACTERS]} {hint}".strip())
-
-
-def _kind(response: httpx2.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _with_id(said: Mapping[str, Any], id_: RequestId) -> bytes:
-    """An error that the gateway could not give the request's id, with it."""
-    found = said["error"] if isinstance(said.get("error"), dict) else {}
-    code, text = found.get("code"), found.get("message")
-    return error(id_, code if isinstance(code, int) else REFUSED, safe(text)[:_TOLD_MAX_CHARACTERS])

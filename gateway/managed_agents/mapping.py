@@ -7,9 +7,8 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.managed_agents.events import Kind, ToolUse
+from gateway.tool_names import parts
 
-SEPARATOR: Final = "__"
-"""Between hand and action in the name of a custom tool; names at Anthropic have no dot."""
 _HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ACTION: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
@@ -62,7 +61,7 @@ class Tools:
     def toolset(self, name: str) -> Mapped:
         """Where a tool of Anthropic's toolset goes."""
         if name in self.here:
-            return _run(self.here[name].partition("."))
+            return _run(*_dotted(self.here[name]))
         return _released(self.toolset_hand, name)
 
     def mcp(self, server: str, name: str) -> Mapped:
@@ -72,8 +71,8 @@ class Tools:
     def custom(self, name: str) -> Mapped:
         """Where a custom tool goes: as the settings say, else by its name ``<hand>__<action>``."""
         if name in self.custom_tools:
-            return _run(self.custom_tools[name].partition("."))
-        return _run(name.partition(SEPARATOR))
+            return _run(*_dotted(self.custom_tools[name]))
+        return _run(*parts(name))
 
 
 def _released(hand: str | None, action: str) -> Mapped:
@@ -82,8 +81,13 @@ def _released(hand: str | None, action: str) -> Mapped:
     return Mapped(Way.RELEASED, hand, action)
 
 
-def _run(parts: tuple[str, str, str]) -> Mapped:
-    hand, _, action = parts
+def _dotted(target: str) -> tuple[str, str]:
+    """Hand and action as the settings name them."""
+    hand, _, action = target.partition(".")
+    return hand, action
+
+
+def _run(hand: str, action: str) -> Mapped:
     if _HAND.fullmatch(hand) is None or _ACTION.fullmatch(action) is None:
         return NOBODYS
     return Mapped(Way.RUN, hand, action)

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from gateway.errors import Refused
 from gateway.ingress import telling
-from gateway.ingress.mcp.tools import OfferedTool
 from gateway.model import StepStatus
+from gateway.offered_tools import OfferedTool
 from gateway.reasons import TEXTS, Reason
 from gateway.runs.asked import Asked
 

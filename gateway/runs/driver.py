@@ -15,9 +15,9 @@ import structlog
 from gateway.commitments import person_named
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.manifest import MESSAGES
 from gateway.model import PlanStatus, Principal, RunTurn, StepStatus, TurnKind
+from gateway.offered_tools import OfferedTool, Tools
 from gateway.permissions import Permission, permits
 from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import Reason

@@ -12,8 +12,8 @@ import structlog
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
-from gateway.ingress.mcp.tools import Tools
 from gateway.model import Principal, TurnKind
+from gateway.offered_tools import Tools
 from gateway.permissions import Permission, permits
 from gateway.plans.followers import Event
 from gateway.ports import Append, Write

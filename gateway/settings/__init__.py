@@ -17,7 +17,6 @@ from gateway.settings.hands import (
     HandSettings,
     PaginationSettings,
     ProcessingSettings,
-    holds_a_secret,
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.jail import JailSettings
@@ -56,6 +55,7 @@ from gateway.settings.storage import (
     PrivacySettings,
     WitnessSettings,
 )
+from gateway.settings.variables import holds_a_secret
 
 __all__ = [
     "SEALED",

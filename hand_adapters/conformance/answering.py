@@ -13,7 +13,7 @@ from hand_adapters.conformance.promises import Promise
 from hand_adapters.conformance.traces import Traces
 from hand_adapters.conformance.trial import Outcome, Trial, Tried
 from hand_adapters.contract import Analyses
-from hand_adapters.registry import ANALYSIS_MAX_BYTES
+from hand_adapters.declared import ANALYSIS_MAX_BYTES
 
 _LEAST_BYTES: Final = 1024
 """Of a result that is large enough to be allowed less."""

@@ -17,6 +17,7 @@ from hand_adapters.mcp.pipes import PipeChannel
 from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.session import Session
 from hand_adapters.mcp.talk import Declared, Talk, joined, parted
+from hand_adapters.mcp.tasks import Step, Task
 from hand_adapters.warm import WarmProcesses
 
 
@@ -70,8 +71,11 @@ class McpAdapter:
         profile = call.jail_profile or self._settings.jail_profile
         key = (call.tenant, call.principal_id, joined(profile, self._declared.answers(call)))
 
-        async def once(call: HandCall, again: Round | None) -> HandResult | Asked:
-            return await self._sessions.of(key).call(call, again)
+        began = self._sessions.closed
+
+        async def once(call: HandCall, again: Round | Step | None) -> HandResult | Asked | Task | None:
+            going_on = began if isinstance(again, Step) else None
+            return await self._sessions.of(key, going_on).call(call, again)
 
         return await rounds.run(call, self._declared, once)
 
@@ -95,10 +99,10 @@ class McpAdapter:
             talk=Talk(self._declared, answers),
         )
 
-    async def _describe(self, client: Client) -> Manifest:
+    async def _describe(self, client: Client) -> listing.Described:
         offered = await listing.offer(client, self._settings.actions)
         manifest, self.notes = listing.manifest(self.id, self._settings, offered)
-        return manifest
+        return listing.Described(manifest, listing.as_tasks(offered))
 
     def _spec(self, profile: str, way_out: EgressGate | None) -> JailSpec:
         """What the jail runs. ``{python}`` is the gateway's own interpreter, which the jail brings along."""

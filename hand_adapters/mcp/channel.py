@@ -6,7 +6,7 @@ not strict JSON-RPC and the first answer to a question nobody asked end the chan
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
@@ -92,6 +92,7 @@ class Channel(ABC):
         self.not_taken = False
         self.ended = asyncio.Event()
         self._expected: set[Any] = set()
+        self._forgone: set[Any] = set()
         self.window(0)
 
     def window(self, answer_max_bytes: int) -> None:
@@ -135,6 +136,15 @@ class Channel(ABC):
         """Note a request that is about to be written."""
         self._expected.add(request_id)
 
+    def expected(self) -> frozenset[Any]:
+        """The requests that were not answered yet."""
+        return frozenset(self._expected)
+
+    def forgo(self, requests: Iterable[Any]) -> None:
+        """Nobody waits for the answers to these any more: one that still comes is read over."""
+        self._forgone |= self._expected & set(requests)
+        self._expected -= self._forgone
+
     def message(self, content: bytes) -> JSONRPCMessage | None:
         """The message in ``content``; ``None`` for an empty one, and where it is a fault."""
         if not content.strip():
@@ -149,6 +159,9 @@ class Channel(ABC):
             self.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
             return None
         if isinstance(message, JSONRPCResponse | JSONRPCError):
+            if message.id in self._forgone:
+                self._forgone.discard(message.id)
+                return None
             if message.id not in self._expected:
                 self.fail(Reason.HAND_PROTOCOL, "an answer to no question")
                 return None
@@ -156,6 +169,9 @@ class Channel(ABC):
             if len(content) > self._answer_max:
                 self.fail(Reason.HAND_RESULT_TOO_LARGE, "answer")
                 return None
+            if isinstance(message, JSONRPCResponse) and "task" in message.result:
+                # A task up to 2025-11-25; the SDK holds it to be a result of a tool, which has contents.
+                message.result.setdefault("content", [])
         return message
 
 

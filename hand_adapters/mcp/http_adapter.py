@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final
 
 import aiohttp
@@ -30,6 +31,7 @@ from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.session import Session, drift
 from hand_adapters.mcp.streamable import HttpChannel
 from hand_adapters.mcp.talk import Declared, Talk, joined, parted
+from hand_adapters.mcp.tasks import Step, Task
 from hand_adapters.warm import WarmProcesses
 
 SESSIONS_MAX: Final = 256
@@ -120,7 +122,7 @@ class McpHttpAdapter:
             raise HandDrifted(self._listed)
         if call.action in QUESTIONS:
             return carried.run(call)
-        return await rounds.run(call, self._declared, self._once)
+        return await rounds.run(call, self._declared, partial(self._once, self._sessions.closed))
 
     async def close(self) -> None:
         """End every session and connection of this hand."""
@@ -129,17 +131,18 @@ class McpHttpAdapter:
             await self._http.close()
             self._http = None
 
-    async def _once(self, call: HandCall, again: Round | None) -> HandResult | Asked:
+    async def _once(self, began: int, call: HandCall, again: Round | Step | None) -> HandResult | Asked | Task | None:
         loop = asyncio.get_running_loop()
         ends = loop.time() + call.deadline_seconds
         key = (call.tenant, call.principal_id, joined(call.subject, self._declared.answers(call)))
+        going_on = began if isinstance(again, Step) else None
         try:
-            return await self._sessions.of(key).call(call, again)
+            return await self._sessions.of(key, going_on).call(call, again)
         except SessionOver as over:
             left = ends - loop.time()
             if left <= 0 or over.sent:
                 raise
-            return await self._sessions.of(key).call(replace(call, deadline_seconds=left), again)
+            return await self._sessions.of(key, going_on).call(replace(call, deadline_seconds=left), again)
 
     def _session(self, purpose: str) -> Session:
         _, answers = parted(purpose)
@@ -158,12 +161,12 @@ class McpHttpAdapter:
             talk=Talk(self._declared, answers),
         )
 
-    async def _describe(self, client: Client) -> Manifest:
+    async def _describe(self, client: Client) -> listing.Described:
         offered = await listing.offer(client, self._settings.actions)
         manifest, notes = listing.manifest(self.id, self._settings, offered)
         if self._listed is None:
             self.notes = notes
-        return manifest
+        return listing.Described(manifest, listing.as_tasks(offered))
 
     def _drift(self, offered: Manifest, call: HandCall) -> HandError | None:
         """Of a server whose offer is in a file, only the action itself has to be as the file says: others may be hidden

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mcp import Client, MCPError
 from mcp_types import METHOD_NOT_FOUND, PaginatedRequestParams, PaginatedResult, Prompt, ResourceTemplate, Tool
@@ -48,6 +48,13 @@ class Offer:
     prompts: Sequence[Prompt] | None = None
     templates: Sequence[ResourceTemplate] | None = None
     completions: bool = False
+
+
+class Described(NamedTuple):
+    """What a server offers, and which of its tools it runs as tasks alone."""
+
+    manifest: Manifest
+    as_tasks: frozenset[str]
 
 
 async def offer(client: Client, wanted: Collection[str] = METHODS) -> Offer:
@@ -119,6 +126,12 @@ def checked(offered: Offer) -> Offer:
         if len(set(names)) != len(names):
             raise _protocol(f"one {what} name twice")
     return offered
+
+
+def as_tasks(offered: Offer) -> frozenset[str]:
+    """The tools that their server runs as tasks and in no other way (2025-11-25)."""
+    required = (tool for tool in offered.tools if tool.execution and tool.execution.task_support == "required")
+    return frozenset(tool.name for tool in required)
 
 
 def manifest(hand_id: str, settings: HandSettings, offered: Offer) -> tuple[Manifest, tuple[str, ...]]:

@@ -9,17 +9,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from mcp_types import ErrorData
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.calls import HandCall, HandResult
-from gateway.mcp_methods import McpQuestion
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
-from hand_adapters.mcp import talk
-from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
-from hand_adapters.mcp.talk import QUESTIONS_MAX, Declared
+from hand_adapters.mcp.following import follow
+from hand_adapters.mcp.talk import QUESTIONS_MAX, Declared, answers
+from hand_adapters.mcp.tasks import Step, Task
 
 ROUNDS_MAX: Final = 10
 """Rounds of one call."""
@@ -50,7 +48,8 @@ class Round:
         return {name: value for name, value in given.items() if value is not None}
 
 
-Once = Callable[[HandCall, Round | None], Awaitable[HandResult | Asked]]
+Once = Callable[[HandCall, Round | Step | None], Awaitable[HandResult | Asked | Task | None]]
+"""Sends a call, or one request about the task that it became; of the latter, the answer may say nothing."""
 
 
 async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
@@ -75,6 +74,10 @@ async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
             raise
         if isinstance(outcome, HandResult):
             return outcome
+        if isinstance(outcome, Task):
+            return await follow(call, declared, outcome, once, ends)
+        if outcome is None:
+            raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "no answer")
         questions += len(outcome.requests)
         if questions > QUESTIONS_MAX:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "too many questions")
@@ -84,34 +87,7 @@ async def run(call: HandCall, declared: Declared, once: Once) -> HandResult:
                     await asyncio.sleep(_PAUSES_SECONDS[min(number, len(_PAUSES_SECONDS) - 1)])
                     sent = Round(None, outcome.state)
                 else:
-                    sent = Round(await _answers(call, declared, outcome), outcome.state)
+                    sent = Round(await answers(call, declared, outcome.requests), outcome.state)
         except TimeoutError:
             raise HandError(Reason.HAND_TIMEOUT, HandFailure.UNKNOWN, "waiting for the client's answer") from None
     raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "the server asks without end")
-
-
-async def _answers(call: HandCall, declared: Declared, asked: Asked) -> dict[str, Any]:
-    """The answers of one round. Raises ``HandError`` where there is one missing."""
-    if call.conversation is None:
-        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
-    if not all(talk.offered(declared, call, one.get("method")) for one in asked.requests.values()):
-        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "a question that nobody said can be answered")
-    questions = asyncio.gather(
-        *(
-            talk.ask(declared, call, key, str(one["method"]), one.get("params", {}))
-            for key, one in asked.requests.items()
-        )
-    )
-    try:
-        given = await unless_cancelled(call, questions)
-    except TakenBack:
-        raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "the client took its call back") from None
-    answers: dict[str, Any] = {}
-    for (key, one), answer in zip(asked.requests.items(), given, strict=True):
-        if not isinstance(answer, ErrorData):
-            answers[key] = answer
-        elif one["method"] == McpQuestion.ELICITATION:
-            answers[key] = {"action": "decline"}
-        else:
-            raise HandError(Reason.HAND_FAILED, HandFailure.UNKNOWN, "a question of the server got no answer")
-    return answers

@@ -10,45 +10,35 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Container
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from mcp import Client, MCPError
 from mcp.client.session import IncomingMessage
-from mcp.shared.dispatcher import ProgressFnT
-from mcp_types import (
-    INVALID_PARAMS,
-    LOG_LEVEL_META_KEY,
-    METHOD_NOT_FOUND,
-    CallToolRequest,
-    CallToolRequestParams,
-    EmptyResult,
-    Implementation,
-    SetLevelRequest,
-    SetLevelRequestParams,
-)
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types import INVALID_PARAMS, Implementation
 from pydantic import ValidationError
 
 from gateway.calls import HandCall, HandResult
 from gateway.conversations import Conversation
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
-from gateway.mcp_methods import METHODS, McpMethod
+from gateway.mcp_methods import McpMethod
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailError
-from hand_adapters.mcp import methods
-from hand_adapters.mcp.answers import ANSWER, result, told
+from hand_adapters.mcp import methods, tasks
+from hand_adapters.mcp.answers import Answer, outcome, refused, result
+from hand_adapters.mcp.calling import Calling
 from hand_adapters.mcp.changes import Changes
 from hand_adapters.mcp.channel import Channel, answer_max_bytes
 from hand_adapters.mcp.endings import broken, first, held, in_step, opening
-from hand_adapters.mcp.listing import LISTING_MAX_BYTES
+from hand_adapters.mcp.listing import LISTING_MAX_BYTES, Described
 from hand_adapters.mcp.rounds import Asked, Round
-from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
+from hand_adapters.mcp.takeback import TakenBack
 from hand_adapters.mcp.talk import Talk
+from hand_adapters.mcp.tasks import Created, Left, Method, Step, Task, asked_about, while_wanted
 from hand_adapters.mcp.watches import Watches
 
 OPEN_SECONDS: Final = 30.0
@@ -56,8 +46,6 @@ OPEN_SECONDS: Final = 30.0
 WAITING_MAX: Final = 64
 """Calls that may wait for one session."""
 WHO: Final = Implementation(name="client", version="0")
-# The server says that it did not even begin (JSON-RPC 2.0 section 5.1).
-_NOT_BEGUN: Final = frozenset({METHOD_NOT_FOUND, INVALID_PARAMS})
 SDK_ERRORS: Final = (
     MCPError,
     ValidationError,
@@ -71,11 +59,14 @@ SDK_ERRORS: Final = (
 """What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
+Outcome = HandResult | Asked | Task | None
+
+
 @dataclass(eq=False)
 class _Job:
     call: HandCall
-    answer: "asyncio.Future[HandResult | Asked]"
-    round: Round | None = None
+    answer: "asyncio.Future[Outcome]"
+    again: Round | Step | None = None
     started: bool = False
 
 
@@ -95,7 +86,7 @@ class Session:
     def __init__(
         self,
         start: Callable[[], Awaitable[Channel]],
-        describe: Callable[[Client], Awaitable[Manifest]],
+        describe: Callable[[Client], Awaitable[Described]],
         idle_seconds: float,
         way_out: EgressGate | None = None,
         *,
@@ -124,7 +115,8 @@ class Session:
         self._asks_each_time = asks_each_time
         self._talk = talk or Talk()
         self._watches = Watches()
-        self._log_level: str | None = None
+        self._calling = Calling(self._talk)
+        self._followed: set[str] = set()
         self._unwelcome = False
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
@@ -132,7 +124,7 @@ class Session:
         self._running: _Job | None = None
         self._closing = False
         self._channel: Channel | None = None
-        self._manifest: Manifest | None = None
+        self._described: Described | None = None
         self._changes = Changes(declared, asks_each_time=asks_each_time)
         # In a context of its own: the channel outlives the call that started it, and serves others.
         self._owner = loop.create_task(self._live(), context=contextvars.Context())
@@ -144,14 +136,15 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a call runs or waits, or a resource is watched."""
-        return self._running is not None or bool(self._jobs) or self._watches.active
+        """Whether a call runs or waits, a resource is watched, or a task goes on."""
+        return self._running is not None or bool(self._jobs) or self._watches.active or bool(self._followed)
 
-    async def call(self, call: HandCall, again: Round | None = None) -> HandResult | Asked:
+    async def call(self, call: HandCall, again: Round | Step | None = None) -> Outcome:
         """Wait for its turn, run ``call``, and answer within its deadline.
 
         Args:
-            again: what goes with it where the server answered with a question before.
+            again: what goes with it where the server answered with a question before, or what is asked instead where it
+                made a task of it.
 
         Raises:
             HandDrifted: the server offers something else than ``call.manifest_digest``.
@@ -165,14 +158,14 @@ class Session:
         self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
-        if call.conversation is not None:
+        if call.conversation is not None and not isinstance(again, Step):
             taken_back = loop.create_task(self._take_back(job, call.conversation))
             job.answer.add_done_callback(lambda _: taken_back.cancel())
         try:
             return await job.answer
         except asyncio.CancelledError:
-            # Nobody waits any more, and nobody would know what a server in mid-step still does.
-            if job.started and self._channel is not None:
+            # Nobody would know what a server in mid-step still does.
+            if job.started and self._channel is not None and not isinstance(again, Step):
                 self._channel.fail(Reason.HAND_CRASHED, "the caller left")
             raise
 
@@ -234,6 +227,7 @@ class Session:
                     mode=mode,
                     cache=None,
                     client_info=WHO,
+                    extensions=[tasks.Extension()],
                     message_handler=self._heard,
                     **self._talk.options(),
                 ) as client,
@@ -261,13 +255,14 @@ class Session:
     async def _heard(self, message: IncomingMessage) -> None:
         await self._changes.heard(message)
         await self._watches.heard(message)
+        await self._talk.heard(message)
 
     async def _open(self, client: Client, stack: AsyncExitStack, channel: Channel) -> None:
         await self._changes.watch(client, stack)
         if not self._asks_each_time or channel.call is None:
-            self._manifest = await self._describe(client)
+            self._described = await self._describe(client)
             if not self.opened.done():
-                self.opened.set_result(self._manifest)
+                self.opened.set_result(self._described.manifest)
         channel.window(0)
         channel.call = None
 
@@ -284,7 +279,7 @@ class Session:
                             await self._wake.wait()
                     except TimeoutError:
                         # No await between this and the end of taking calls, so none is lost.
-                        self._closing = not self._jobs and not self._watches.active
+                        self._closing = not self.busy
                     continue
                 job = self._jobs.popleft()
                 if job.answer.done():
@@ -302,42 +297,34 @@ class Session:
         finally:
             ended.cancel()
 
-    async def _run(self, client: Client, channel: Channel, job: _Job) -> HandResult | Asked:
+    async def _run(self, client: Client, channel: Channel, job: _Job) -> Outcome:
         call = job.call
         sent: int | None = None
         job.started = True
         channel.call = call
         try:
+            if isinstance(job.again, Step):
+                # The call was decided on when it was sent; what is asked of its task is no other.
+                sent = channel.sent
+                return await self._step(client, channel, job, job.again)
             if self._changes.stale():
                 channel.window(LISTING_MAX_BYTES)
-                self._manifest = await self._describe(client)
-            if self._manifest is None:
+                self._described = await self._describe(client)
+            if self._described is None:
                 raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no manifest")
-            if (drifted := self._drift(self._manifest, call)) is not None:
+            if (drifted := self._drift(self._described.manifest, call)) is not None:
                 raise drifted
             sent = channel.sent
             channel.window(answer_max_bytes(call))
             self._talk.begin(call)
             async with serving(self._way_out, call):
-                await self._set_log_level(client, call)
                 if call.action == McpMethod.RESOURCES_SUBSCRIBE:
                     return await self._watches.begin(client, call, unasked=channel.unasked)
-                if call.action in METHODS:
-                    return await unless_cancelled(call, methods.run(client, call, job.round))
-                params = CallToolRequestParams.model_validate(
-                    {"name": call.action, "arguments": dict(call.args), **self._beside(client, job)}, by_name=False
-                )
-                sending = client.session.send_request(
-                    CallToolRequest(params=params), ANSWER, progress_callback=self._progress_callback(call)
-                )
-                answer = await unless_cancelled(call, sending)
+                as_task = call.action in self._described.as_tasks
+                answer = await self._calling.send(client, call, job.again, as_task=as_task)
         except MCPError as exc:
             if channel.fault is None:
-                begun = HandFailure.EXECUTED
-                facts = told(call, exc.code) if sent is not None else {}
-                if sent is None or facts or exc.code in _NOT_BEGUN:
-                    begun = HandFailure.NOT_EXECUTED
-                raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}", **facts) from None
+                raise refused(exc, call, job.again, sent=sent is not None) from None
             raise in_step(channel, sent) from None
         except TakenBack:
             channel.fail(Reason.HAND_CANCELLED, "the client took its call back")
@@ -352,31 +339,42 @@ class Session:
             self._talk.end()
             channel.window(0)
             channel.call = None
-        return answer if isinstance(answer, Asked) else result(answer, channel)
+        if isinstance(answer, Created):
+            return self._note(answer.task)
+        return result(answer, channel) if isinstance(answer, Answer) else answer
 
-    def _beside(self, client: Client, job: _Job) -> dict[str, Any]:
-        """What else is in the params of a call: the answers to the server's questions, and, from 2026-07-28 on, from
-        which level on log messages are wanted."""
-        given = {} if job.round is None else job.round.params()
-        level = self._talk.log_level(job.call)
-        if level is not None and client.session.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            given["_meta"] = {LOG_LEVEL_META_KEY: level}
-        return given
+    async def _step(self, client: Client, channel: Channel, job: _Job, step: Step) -> HandResult | Task | None:
+        """One request about a task; the answer to one that only tells says nothing.
 
-    def _progress_callback(self, call: HandCall) -> ProgressFnT | None:
-        """Without one, the server is not asked for progress."""
-        return self._talk.progressed if self._talk.declared.progress and call.conversation is not None else None
+        Raises:
+            HandError: as the task ended.
+            MCPError, ValidationError: of the server's answer, or its lack.
+        """
+        channel.window(answer_max_bytes(job.call))
+        before = channel.expected()
+        if step.method is Method.RESULT:
+            self._talk.begin(job.call)  # up to 2025-11-25 its questions come meanwhile
+        try:
+            async with serving(self._way_out, job.call):
+                said = await while_wanted(job.answer, tasks.ask(client, step))
+        except Left:
+            channel.forgo(channel.expected() - before)
+            raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "nobody waits") from None
+        except MCPError as exc:
+            self._followed.discard(step.task_id)
+            if step.method is Method.CANCEL and exc.code != INVALID_PARAMS:
+                channel.fail(Reason.HAND_CANCELLED, "the server does not call its task off")
+            raise
+        if step.method is Method.GET:
+            return outcome(self._note(asked_about(step, said)), channel)
+        if step.method is not Method.UPDATE:
+            self._followed.discard(step.task_id)
+        return result(Answer.model_validate(said, by_name=False), channel) if step.method is Method.RESULT else None
 
-    async def _set_log_level(self, client: Client, call: HandCall) -> None:
-        """Tell a server of the handshake era from which level on its log messages are wanted, where that changed."""
-        level = self._talk.log_level(call)
-        has = client.session.server_capabilities
-        known = client.session.protocol_version not in MODERN_PROTOCOL_VERSIONS and has is not None and has.logging
-        if level is None or not known or level == self._log_level:
-            return
-        self._log_level = level
-        params = SetLevelRequestParams.model_validate({"level": level})
-        await client.session.send_request(SetLevelRequest(params=params), EmptyResult)
+    def _note(self, task: Task) -> Task:
+        """A task that goes on keeps the session."""
+        (self._followed.discard if task.over else self._followed.add)(task.id)
+        return task
 
     def _settle(self, failure: HandError) -> None:
         """Tell everybody who still waits. No job in the queue was ever sent."""
@@ -387,10 +385,10 @@ class Session:
             _answer(self._jobs.popleft(), never_sent)
 
 
-def _answer(job: _Job, outcome: HandResult | Asked | HandError) -> None:
+def _answer(job: _Job, given: Outcome | HandError) -> None:
     if job.answer.done():
         return
-    if isinstance(outcome, HandError):
-        job.answer.set_exception(outcome)
+    if isinstance(given, HandError):
+        job.answer.set_exception(given)
     else:
-        job.answer.set_result(outcome)
+        job.answer.set_result(given)

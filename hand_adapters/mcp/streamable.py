@@ -9,7 +9,7 @@ steps nobody asked for.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -103,6 +103,12 @@ class HttpChannel(Channel):
         super().window(answer_max_bytes)
         self._refusals = 0
 
+    def forgo(self, requests: Iterable[Any]) -> None:
+        """See ``Channel``. Their answers would come on their own connections, which are closed."""
+        for request_id in set(requests) & self._requests.keys():
+            self._expected.discard(request_id)
+            self._requests[request_id].cancel()
+
     def _end(self) -> None:
         for post in self._posts:
             post.cancel()
@@ -165,9 +171,7 @@ class HttpChannel(Channel):
         if self._version not in MODERN_PROTOCOL_VERSIONS:
             return False
         request_id = (message.params or {}).get("requestId")
-        if (task := self._requests.get(request_id)) is not None:
-            self._expected.discard(request_id)
-            task.cancel()
+        self.forgo([request_id])
         return True
 
     def _posted(self, task: "asyncio.Task[None]") -> None:

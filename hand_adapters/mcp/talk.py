@@ -4,12 +4,13 @@ the operator declared it, counted, and cleaned of what no reader sees.
 A session serves one call at a time, so what arrives while a call runs is of that call, and goes to its client alone.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from mcp.client.session import ClientRequestContext
+from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp_types import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -17,6 +18,7 @@ from mcp_types import (
     CreateMessageRequestParams,
     CreateMessageResult,
     CreateMessageResultWithTools,
+    ElicitCompleteNotification,
     ElicitRequestFormParams,
     ElicitRequestParams,
     ElicitRequestURLParams,
@@ -32,8 +34,12 @@ from pydantic import BaseModel, ValidationError
 from gateway.calls import HandCall
 from gateway.conversations import Unanswered
 from gateway.mcp_methods import McpQuestion
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
 from gateway.safe import safe
 from gateway.settings import HandSettings
+from hand_adapters.contract import HandError
+from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
 
 QUESTIONS_MAX: Final = 16
 """Questions of one call."""
@@ -170,6 +176,16 @@ class Talk:
             logger = None if params.logger is None else _text(params.logger)[:256]
             self._call.conversation.log(params.level, logger, data)
 
+    async def heard(self, message: IncomingMessage) -> None:
+        """The SDK's message handler: a person did what the server sent them to a page for."""
+        if (
+            not isinstance(message, ElicitCompleteNotification)
+            or McpQuestion.ELICITATION not in self.declared.questions
+        ):
+            return
+        if self._noted() and self._call is not None and self._call.conversation is not None:
+            self._call.conversation.visited(message.params.elicitation_id)
+
     def _noted(self) -> bool:
         self._notes += 1
         return self._notes <= NOTES_MAX
@@ -237,6 +253,35 @@ async def ask(
         return await call.conversation.ask(key, question.value, asked)
     except Unanswered:
         return ErrorData(code=INVALID_REQUEST, message="Refused")
+
+
+async def answers(call: HandCall, declared: Declared, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The client's answers to questions that came together, by the server's name for each.
+
+    Raises:
+        HandError: unknown, for one is missing: nobody said that it can be asked, or the client does not answer it, or
+            takes its call back.
+    """
+    if call.conversation is None:
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
+    if not all(offered(declared, call, one.get("method")) for one in asked.values()):
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "a question that nobody said can be answered")
+    questions = asyncio.gather(
+        *(ask(declared, call, key, str(one["method"]), one.get("params", {})) for key, one in asked.items())
+    )
+    try:
+        given = await unless_cancelled(call, questions)
+    except TakenBack:
+        raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "the client took its call back") from None
+    found: dict[str, Any] = {}
+    for (key, one), answer in zip(asked.items(), given, strict=True):
+        if not isinstance(answer, ErrorData):
+            found[key] = answer
+        elif one["method"] == McpQuestion.ELICITATION:
+            found[key] = {"action": "decline"}
+        else:
+            raise HandError(Reason.HAND_FAILED, HandFailure.UNKNOWN, "a question of the server got no answer")
+    return found
 
 
 def _question(declared: Declared, question: McpQuestion, params: Mapping[str, Any]) -> dict[str, Any]:

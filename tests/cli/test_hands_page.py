@@ -1,4 +1,4 @@
-"""The page on hands, from an OpenAPI file to a governed hand: its file, declaration and commands in their order, with a
+"""The page on HTTP APIs, from an OpenAPI file to a governed hand: file, declaration and commands in their order, with a
 real gateway and a real API."""
 
 import json
@@ -22,8 +22,8 @@ from tests.cli.real import CONFIG
 from tests.client.stand_in import serving
 from tests.meta.tree import ROOT
 
-PAGE = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
-[STORY] = re.findall(r"^### From an OpenAPI file.*?(?=^### )", PAGE, re.DOTALL | re.MULTILINE)
+PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+[STORY] = re.findall(r"^## From an OpenAPI file.*?(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
 BLOCKS = [
     (language, textwrap.dedent(text))
     for language, text in re.findall(r"^ *```(\w+)\n(.*?)^ *```$", STORY, re.DOTALL | re.MULTILINE)
@@ -88,7 +88,7 @@ def test_the_commands_of_the_page_make_a_governed_hand(work: Path) -> None:
 
 
 def test_the_page_s_pagination_is_a_setting_and_every_way_of_it_is_told() -> None:
-    [shown] = re.findall(r"^### Answers in pages.*?^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    [shown] = re.findall(r"^## Answers in pages.*?^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     declared = tomllib.loads(shown)["hands"]["petstore"]["actions"]["listPets"]
     assert ActionSettings(**declared).pagination == PaginationSettings(by="link", pages_max=5)
     ways = typing.get_args(PaginationSettings.model_fields["by"].annotation)

@@ -16,7 +16,7 @@ from mcp.client import Client
 from mcp.client.stdio import stdio_client
 from typer.testing import CliRunner
 
-from gateway.cli import stdio_bridge
+from gateway.cli import stdio_answers, stdio_bridge
 from gateway.cli.main import app as root
 from gateway.web.asgi import create_app
 from tests.cli.stdio_support import JSON, STREAM, Asked, answer, answering, bridged, request, result
@@ -221,7 +221,8 @@ BAD = [
 async def test_whatever_the_gateway_answers_the_request_gets_one_error_and_the_next_one_is_served(
     monkeypatch: pytest.MonkeyPatch, raw: bytes, words: str
 ) -> None:
-    monkeypatch.setattr(stdio_bridge, "ANSWER_MAX_BYTES", 2000)
+    for module in (stdio_bridge, stdio_answers):
+        monkeypatch.setattr(module, "ANSWER_MAX_BYTES", 2000)
 
     def respond(asked: Asked) -> bytes:
         return raw if b"first" in asked.body else answer(result(2))

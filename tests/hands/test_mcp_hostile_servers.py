@@ -5,6 +5,7 @@ import contextvars
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -334,8 +335,9 @@ async def test_a_manifest_is_the_same_each_time(mcp_hand):
 async def modern(plain_jail):
     opened = []
 
-    async def make(mode: str):
-        adapter = McpAdapter("m", HandSettings(adapter="mcp", command=(sys.executable, str(MODERN), mode)), plain_jail)
+    async def make(mode: str, **more: Any):
+        settings = HandSettings(adapter="mcp", command=(sys.executable, str(MODERN), mode), **more)
+        adapter = McpAdapter("m", settings, plain_jail)
         opened.append(adapter)
         manifest = await adapter.manifest()
         return lambda: adapter.run(call("m", "add", {}, manifest.digest))
@@ -345,12 +347,12 @@ async def modern(plain_jail):
         await adapter.close()
 
 
-async def test_a_stateless_server_is_told_no_capabilities_and_no_name(modern):
+async def test_a_stateless_server_is_told_of_tasks_and_of_no_other_capability_and_no_name(modern):
     add = await modern("good")
     result = await add()
     assert result.structured == 7
     meta = json.loads(result.content[0]["text"])["_meta"]
-    assert meta["io.modelcontextprotocol/clientCapabilities"] == {}
+    assert meta["io.modelcontextprotocol/clientCapabilities"] == {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     assert meta["io.modelcontextprotocol/clientInfo"] == {"name": "client", "version": "0"}
 
 
@@ -361,8 +363,8 @@ async def test_a_stateless_server_that_changes_is_noticed_whether_it_tells_or_no
     assert await refused(add()) == (Reason.HAND_DRIFTED, NOT_EXECUTED)
 
 
-async def test_a_server_that_asks_for_input_in_mid_step_is_ended(modern, plain_jail):
-    add = await modern("input")
+async def test_a_server_that_asks_for_input_in_mid_step_is_given_none_and_ended_when_idle(modern, plain_jail):
+    add = await modern("input", idle_seconds=0.5)
     assert await refused(add()) == (Reason.HAND_PROTOCOL, UNKNOWN)
     await plain_jail.started[0].wait()
 

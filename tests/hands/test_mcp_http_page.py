@@ -1,4 +1,4 @@
-"""What docs/hands.md says of MCP servers elsewhere, done as it stands there; only ports and files are replaced."""
+"""What docs/mcp-servers.md says of servers elsewhere, done as it stands there; only ports and files are replaced."""
 
 import re
 import socket
@@ -19,8 +19,8 @@ from tests.meta.tree import ROOT
 from tests.ports import free_port
 from tests.until import until
 
-PAGE = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("### MCP servers elsewhere")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs" / "mcp-servers.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("## MCP servers elsewhere")[2].partition("\n## ")[0]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
 [PROGRAM] = [text for language, text in BLOCKS if language == "python"]
 [COMMAND] = [text for language, text in BLOCKS if language == "console"]

@@ -1,4 +1,4 @@
-"""docs/ingress.md and the server of docs/hands.md that it speaks with, done as they stand there; only ports differ."""
+"""docs/ingress.md and the server of docs/mcp-servers.md that it speaks with, done as they stand; only ports differ."""
 
 import asyncio
 import os
@@ -20,9 +20,9 @@ from tests.until import until
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGE = (ROOT / "docs" / "ingress.md").read_text(encoding="utf-8")
-SECTION = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8").partition("### Resources, prompts")[2]
+SECTION = (ROOT / "docs" / "mcp-servers.md").read_text(encoding="utf-8").partition("## Resources, prompts")[2]
 BLOCKS = dict(FENCED.findall(PAGE))
-SERVER = dict(FENCED.findall(SECTION.partition("\n### ")[0]))
+SERVER = dict(FENCED.findall(SECTION.partition("\n## ")[0]))
 OPEN = "package handrail\n\ndecisions contains decision if some decision in data.handrail.library.decisions\n"
 
 

@@ -45,6 +45,9 @@ class Client:
     def log(self, level: str, logger: str | None, data: Any) -> None:
         """Said to nobody."""
 
+    def visited(self, elicitation_id: str) -> None:
+        """Said to nobody."""
+
 
 def asks(*keys: str, params: Any = FORM) -> Asked:
     questions = {key: {"method": "elicitation/create", "params": params} for key in keys}

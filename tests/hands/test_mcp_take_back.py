@@ -1,16 +1,14 @@
 """A call whose client does not want it any more, and questions that nobody may ask: what becomes of the step."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from gateway.conversations import Unanswered
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from hand_adapters.contract import HandError
 from hand_adapters.mcp.talk import NOTES_MAX, QUESTIONS_MAX, clean
+from tests.hands.hands_support import Talk, refused
 from tests.hands.mcp_http import Server, event, hand, said, served, streaming
 from tests.until import until
 
@@ -19,37 +17,6 @@ MAY = {
     "actions": {"elicitation/create": {"side_effects": "none"}},
     "mcp": {"progress": True, "logging": True, "elicitation_hosts": []},
 }
-
-
-class Talk:
-    """``Conversation`` with a client that can be asked."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = frozenset(answers)
-        self.handshake = True
-        self.cancelled = asyncio.Event()
-        self.log_level = "debug"
-        self.asked: list[Mapping[str, Any]] = []
-        self.told: list[Any] = []
-        self.answer: Mapping[str, Any] | None = {"action": "accept", "content": {}}
-
-    async def ask(self, key: str, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.asked.append(params)
-        if self.answer is None:
-            raise Unanswered
-        return self.answer
-
-    def progress(self, progress: float, total: float | None, message: str | None) -> None:
-        self.told.append((progress, total, message))
-
-    def log(self, level: str, logger: str | None, data: Any) -> None:
-        self.told.append((level, logger, data))
-
-
-async def refused(awaitable) -> tuple[Reason, HandFailure]:
-    with pytest.raises(HandError) as caught:
-        await awaitable
-    return caught.value.reason, caught.value.failure
 
 
 async def test_what_was_sent_is_in_doubt_and_the_server_is_told_and_what_waited_was_never_sent():

@@ -4,7 +4,7 @@ real."""
 import asyncio
 
 import pytest
-from mcp.types import EmptyResult, SetLevelRequest, SetLevelRequestParams
+from mcp.types import ElicitCompleteNotification, EmptyResult, SetLevelRequest, SetLevelRequestParams
 
 from tests.hands.servers.talker import ERAS, Talker, refusing
 from tests.hands.talk_support import Person, client, talking, text
@@ -74,6 +74,17 @@ async def test_either_client_answers_either_server(server, mode, tmp_path, talke
     assert url.url == "https://login.example.com/x"
 
 
+async def test_what_a_server_says_of_its_page_reaches_the_client_that_was_sent_there_and_no_word_of_another(
+    both, tmp_path
+):
+    person, told = Person(), []
+    async with talking(both, tmp_path) as endpoint, client(endpoint, "legacy", person) as made:
+        await made.call_tool("visit", {"url": "https://login.example.com/x"})
+        await made.call_tool("name", {})
+        told = [one.params.elicitation_id for one in person.heard if isinstance(one, ElicitCompleteNotification)]
+    assert told == ["e1"]
+
+
 @pytest.mark.parametrize("mode", CLIENTS)
 async def test_a_server_is_told_of_what_the_client_and_the_operator_both_allow(both, mode, tmp_path, talker):
     person = Person()
@@ -85,7 +96,7 @@ async def test_a_server_is_told_of_what_the_client_and_the_operator_both_allow(b
             assert (await made.call_tool("where", {})).is_error
         async with client(endpoint, mode, person, "nothing") as made:
             assert (await made.call_tool("name", {})).is_error
-    assert [set(one) for one in talker.seen] == [{"elicitation"}] * len(talker.seen[:-1]) + [set()]
+    assert [set(one) - {"extensions"} for one in talker.seen] == [{"elicitation"}] * len(talker.seen[:-1]) + [set()]
     assert len(person.asked) == 1
 
 

@@ -1,4 +1,4 @@
-"""The section of docs/hands.md on what a server says while a call runs, done as it stands there; only ports differ."""
+"""What docs/mcp-servers.md shows of a server that talks while a call runs, done as it stands; only ports differ."""
 
 import asyncio
 import re
@@ -15,8 +15,8 @@ from tests.meta.tree import ROOT
 from tests.until import until
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-HANDS = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
-SECTION = HANDS.partition("### What a server says")[2].partition("\n### ")[0]
+PAGE = (ROOT / "docs" / "mcp-servers.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("## What a server says")[2].partition("\n## ")[0]
 BLOCKS = dict(FENCED.findall(SECTION))
 OPEN = "package handrail\n\ndecisions contains decision if some decision in data.handrail.greeter.decisions\n"
 

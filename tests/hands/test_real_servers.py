@@ -129,6 +129,13 @@ async def test_the_reference_server_is_spoken_with_over_its_pipes(hand):
     assert "HANDRAIL" not in environment.content[0]["text"]
 
 
+async def test_a_tool_that_is_a_task_only_is_followed_to_its_result(hand):
+    _, run = await hand(npm("everything"))
+    found = await run("simulate-research-query", {"topic": "chairs"})
+    assert not found.is_error
+    assert "# Research Report: chairs" in found.content[0]["text"]
+
+
 async def test_the_jailed_server_sees_no_environment_of_the_gateway(hand, monkeypatch, tmp_path):
     monkeypatch.setenv("HANDRAIL_MASTER_KEY", "canary-7f3a")
     _, run = await hand(_bound(hostile("who")))

@@ -1,4 +1,4 @@
-"""What docs/mail.md shows is what there is, and so is what docs/hands.md shows of webhooks."""
+"""What docs/mail.md shows is what there is, and so is what docs/http.md shows of webhooks."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from hand_adapters.webhook import WebhookAdapter
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "mail.md").read_text(encoding="utf-8")
-HANDS = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
+HTTP = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, page: str = PAGE) -> list[str]:
@@ -46,5 +46,5 @@ def test_every_argument_and_every_problem_is_named() -> None:
 
 
 def test_the_webhook_can_be_used() -> None:
-    (shown,) = [one for one in blocks("toml", HANDS) if 'adapter = "webhook"' in one]
+    (shown,) = [one for one in blocks("toml", HTTP) if 'adapter = "webhook"' in one]
     WebhookAdapter.validate("oncall", HandSettings(**tomllib.loads(shown)["hands"]["oncall"]))

@@ -26,9 +26,9 @@ def _mentioned(paths: list[Path], *spellings: str) -> bool:
 
 @pytest.mark.parametrize("adapter", sorted(BUILT_IN.names))
 def test_every_adapter_stands_where_adapters_are_listed(adapter: str) -> None:
-    hands, concepts = (text(ROOT / "docs" / page) for page in ("hands.md", "concepts.md"))
-    assert f'(`adapter = "{adapter}"`)' in hands, "a section"
-    [taken] = re.findall(r"\(([^()]+)\) cannot be taken over", hands)
+    hands, adapters, concepts = (text(ROOT / "docs" / page) for page in ("hands.md", "adapters.md", "concepts.md"))
+    assert re.search(rf"^\|[^|]*`{adapter}`[^|]*\|.*\]\(", hands, re.MULTILINE), "a row of the kinds, with a link"
+    [taken] = re.findall(r"\(([^()]+)\) cannot be taken over", adapters)
     [kinds] = re.findall(r"speaks to one kind of\s+\[hand\]\(hands.md\) \(([^()]+)\)", concepts)
     described = re.split(r"[ ,:.]+", HandSettings.model_fields["adapter"].description or "")
     assert all(f"`{adapter}`" in listed for listed in (taken, kinds))

@@ -37,6 +37,9 @@ class Silent:
     def log(self, level: str, logger: str | None, data: Any) -> None:
         """Said to nobody."""
 
+    def visited(self, elicitation_id: str) -> None:
+        """Said to nobody."""
+
 
 @pytest.mark.parametrize(
     ("failure", "status"),

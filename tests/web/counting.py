@@ -80,9 +80,9 @@ class Place:
     keys: Mapping[str, str]
     ingress: McpIngress
 
-    async def approve(self, approval_id: str) -> None:
+    async def approve(self, approval_id: str, answer: Answer = Answer.APPROVE) -> None:
         boss = await self.gateway.directory.principal("default", "boss")
-        await self.gateway.approvals.answer(approval_id, boss, answer=Answer.APPROVE)
+        await self.gateway.approvals.answer(approval_id, boss, answer=answer)
 
     async def open_requests(self) -> list[str]:
         boss = await self.gateway.directory.principal("default", "boss")
@@ -92,12 +92,19 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    home: Path, tool: Tool, known: Mapping[str, str] | None = None, also: Sequence[str] = (), **settings: Any
+    home: Path,
+    tool: Tool,
+    known: Mapping[str, str] | None = None,
+    also: Sequence[str] = (),
+    tenant: str = "",
+    **settings: Any,
 ) -> AsyncIterator[Place]:
     """A gateway; the first one of its database makes the principals and pins the hand, others are given the keys.
 
     Args:
         also: further hands with the same actions.
+        tenant: another one, for which the hands are declared and pinned, too; the key of its own ``bot`` is
+            ``<tenant>/bot``.
     """
     policy = home.parent / "policy"
     (policy / "handrail").mkdir(parents=True, exist_ok=True)
@@ -107,6 +114,7 @@ async def place(
         "base_url": tool.url,
         "private_network": True,
         "actions": {"add": tool.action("/add"), "send": tool.action("/send")},
+        "tenants": ["default", *([tenant] if tenant else [])],
     }
     hands = dict.fromkeys(("box", *also), hand)
     server = {"port": 0, **settings.pop("server", {})}
@@ -122,10 +130,36 @@ async def place(
             people = [("bot", "agent"), ("rival", "agent"), ("boss", "approver"), ("root", "security_admin")]
             made = await built.directory.bootstrap([NewPrincipal(name, [role]) for name, role in people])
             keys = {str(one["principal"]["id"]): str(one["api_key"]["token"]) for one in made}
-            root = await built.directory.principal("default", "root")
-            for one in hands:
-                await built.hands.pin(one, built.hands.describe_one("default", one)["offered_digest"], root)
+            roots = [await built.directory.principal("default", "root")]
+            if tenant:
+                theirs = [NewPrincipal("bot", ["agent"]), NewPrincipal("root", ["security_admin"])]
+                bot, _ = await built.directory.bootstrap(theirs, tenant)
+                keys[f"{tenant}/bot"] = str(bot["api_key"]["token"])
+                roots.append(await built.directory.principal(tenant, "root"))
+            for root in roots:
+                for one in hands:
+                    await built.hands.pin(one, built.hands.describe_one("default", one)["offered_digest"], root)
         yield Place(built, url, keys, app.state.mcp)
+
+
+@asynccontextmanager
+async def two_places(tmp_path: Path, tool: Tool, url: str) -> AsyncIterator[tuple[Place, Place]]:
+    """Two gateways of one PostgreSQL."""
+    first = tmp_path / "first"
+    common: dict[str, Any] = {
+        "database": {"url": url},
+        "keys": {
+            "store": "database",
+            "master_key_file": first / "master.key",
+            "root_file": first / "root.key",
+        },
+        "privacy": {"epochs": first / "epochs"},
+    }
+    async with (
+        place(first, tool, **common) as here,
+        place(tmp_path / "second", tool, here.keys, **common) as there,
+    ):
+        yield here, there
 
 
 def stateless(capabilities: Mapping[str, Any] | None = None, **meta: Any) -> dict[str, Any]:

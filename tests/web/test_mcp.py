@@ -20,13 +20,14 @@ from gateway.entries import EntryType
 from gateway.errors import Refused
 from gateway.ingress.mcp.requests import CONTEXT_META_KEY
 from gateway.ingress.mcp.results import MARKS, PLAN, answered
-from gateway.ingress.mcp.tools import Tools, tool_name
 from gateway.ingress.mcp.transport import transport_security
 from gateway.manifest import CLIENT, SideEffects
 from gateway.model import Role
+from gateway.offered_tools import Tools
 from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings
+from gateway.tool_names import tool_name
 from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import APPROVAL_ID, PLAN_ID, action, manifest, step, testing_only_Gateway, token, view
@@ -517,7 +518,7 @@ def test_no_two_actions_share_a_name_and_every_name_is_a_legal_one() -> None:
 
 
 def test_a_name_that_is_claimed_twice_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ingress.mcp.tools.tool_name", lambda hand, name, **_: "same")
+    monkeypatch.setattr("gateway.offered_tools.tool_name", lambda hand, name, **_: "same")
     assert Tools().offered([manifest("a", action("x")), manifest("b", action("y"))]) == {}
 
 

@@ -13,8 +13,9 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import UrlElicitationRequiredError
 
-from gateway.ingress.mcp import calls
+from gateway.ingress.mcp import calls, notices
 from gateway.ingress.mcp.asking import APPROVAL_KEY
+from gateway.model import Answer
 from tests.until import until
 from tests.web.counting import EVERYTHING, Place, Tool, call, counting, place, text_of
 
@@ -162,6 +163,79 @@ async def test_in_a_session_the_client_shows_the_page_and_gets_the_outcome(at: P
         await at.approve(request)
         assert (await calling).structured_content == {"call": 1}
         await until(lambda: any(isinstance(one, types.ElicitCompleteNotification) for one in heard))
+
+
+def told_of(heard: list[Any]) -> list[str]:
+    """The pages of which a client was told that they were answered."""
+    return [one.params.elicitation_id for one in heard if isinstance(one, types.ElicitCompleteNotification)]
+
+
+async def accept(_: Any, __: Any) -> types.ElicitResult:
+    return types.ElicitResult(action="accept")
+
+
+async def test_the_client_is_told_that_the_page_was_answered_before_the_call_has_run(at: Place, tool: Tool) -> None:
+    heard: list[Any] = []
+    tool.open.clear()
+    async with client(at, accept, heard) as connected:
+        calling = asyncio.create_task(connected.call_tool("box__send", {"n": 1}))
+        [request] = await until(at.open_requests)
+        await at.approve(request)
+        await until(lambda: told_of(heard))
+        assert not calling.done()
+        tool.open.set()
+        assert (await calling).structured_content == {"call": 1}
+    assert told_of(heard) == [request]
+
+
+@pytest.mark.parametrize("answer", [Answer.APPROVE, Answer.REFUSE])
+async def test_a_client_whose_request_ended_is_told_on_its_sessions_stream(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    monkeypatch.setattr(calls, "CALL_WAIT_SECONDS", 0.3)
+    heard: list[Any] = []
+    async with client(at, accept, heard) as connected:
+        with pytest.raises(MCPError):
+            await connected.call_tool("box__send", {"n": 1})
+        [request] = await at.open_requests()
+        assert told_of(heard) == []
+        await at.approve(request, answer)
+        await until(lambda: told_of(heard))
+    assert told_of(heard) == [request]
+
+
+async def test_who_may_not_use_the_hand_any_more_is_not_told_and_other_sessions_are_not_either(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "CALL_WAIT_SECONDS", 0.3)
+    heard: list[Any] = []
+    bystander: list[Any] = []
+    async with client(at, accept, heard) as connected, client(at, accept, bystander):
+        with pytest.raises(MCPError):
+            await connected.call_tool("box__send", {"n": 1})
+        [request] = await at.open_requests()
+        watched = at.ingress._talks._notices._watches
+        [watch] = watched.values()
+        root = await at.gateway.directory.principal("default", "root")
+        await at.gateway.directory.revoke_principal(root, "bot")
+        await at.approve(request, Answer.REFUSE)
+        await until(lambda: not watched)
+        assert watch.task is not None
+        assert watch.task.exception() is None
+    assert told_of(heard) == told_of(bystander) == []
+
+
+async def test_a_session_that_ends_is_watched_for_no_more_and_one_principal_fills_only_its_share(
+    at: Place, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "CALL_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(notices, "PER_PRINCIPAL_MAX", 2)
+    async with client(at, accept) as connected:
+        for number in range(3):
+            with pytest.raises(MCPError):
+                await connected.call_tool("box__send", {"n": number})
+        assert len(at.ingress._talks._notices._watches) == 2
+    await until(lambda: not at.ingress._talks._notices._watches)
 
 
 async def test_in_a_session_a_client_that_says_no_gets_the_text(at: Place, tool: Tool) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from gateway.ports.undelivered import Issued
 from gateway.reasons import Reason
 from gateway.store.undelivered import forget_undelivered
 from tests.until import until
-from tests.web.counting import Place, Tool, call, counting, place, post, stateless
+from tests.web.counting import Place, Tool, call, counting, place, post, stateless, two_places
 from tests.web.rpc import JSON_RPC
 
 KEY = {IDEMPOTENCY_META_KEY: "order-17"}
@@ -147,25 +146,6 @@ async def test_what_was_delivered_before_a_restart_is_not_given_again(tmp_path: 
         assert outcome(await call(at, n=1)) == 1
     async with place(tmp_path / "home", tool, keys) as at:
         assert outcome(await call(at, n=1)) == 2
-
-
-@asynccontextmanager
-async def two_places(tmp_path: Path, tool: Tool, url: str) -> AsyncIterator[tuple[Place, Place]]:
-    first = tmp_path / "first"
-    common: dict[str, Any] = {
-        "database": {"url": url},
-        "keys": {
-            "store": "database",
-            "master_key_file": first / "master.key",
-            "root_file": first / "root.key",
-        },
-        "privacy": {"epochs": first / "epochs"},
-    }
-    async with (
-        place(first, tool, **common) as here,
-        place(tmp_path / "second", tool, here.keys, **common) as there,
-    ):
-        yield here, there
 
 
 def awaited(at: Place) -> int:

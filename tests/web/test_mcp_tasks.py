@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,34 @@ async def test_nobody_elses_task_and_no_other_plan_is_one(at: Place, bot: Sessio
             for method in ("tasks/get", "tasks/cancel", "tasks/update"):
                 assert (await ask(at, method, who, taskId=task_id, inputResponses={}))["error"] == UNKNOWN
     assert (await bot.get(mine))["status"] == "working"
+
+
+async def test_a_task_is_there_for_every_key_and_session_of_its_principal_and_in_no_other_tenant(
+    tmp_path: Path, tool: Tool
+) -> None:
+    async with place(tmp_path / "home", tool, tenant="acme") as at:
+        mine = (await (await session(at)).task("box__send", n=1))["taskId"]
+        root = await at.gateway.directory.principal("default", "root")
+        second = await at.gateway.directory.issue_api_key(root, "bot")
+        keyed = replace(at, keys={**at.keys, "second": str(second["token"])})
+        assert (await (await session(keyed, "second")).get(mine))["status"] == "working"
+        assert (await ask(keyed, "tasks/get", "second", taskId=mine))["result"]["status"] == "working"
+        namesake = await session(at, "acme/bot")
+        assert (await namesake.task(n=1))["status"] in {"working", "completed"}, "the hand is theirs, too"
+        for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+            assert (await namesake.request(method, taskId=mine))["error"] == UNKNOWN
+        for method in ("tasks/get", "tasks/cancel", "tasks/update"):
+            assert (await ask(at, method, "acme/bot", taskId=mine, inputResponses={}))["error"] == UNKNOWN
+        assert (await (await session(keyed, "second")).cancel(mine))["result"]["status"] == "cancelled"
+        assert (await (await session(at)).get(mine))["status"] == "cancelled"
+
+
+async def test_what_a_task_shows_is_nobodys_whose_key_is_revoked(at: Place, bot: Session) -> None:
+    mine = (await bot.task("box__send", n=1))["taskId"]
+    root = await at.gateway.directory.principal("default", "root")
+    await at.gateway.directory.revoke_principal(root, "bot")
+    body = {"jsonrpc": "2.0", "id": 9, "method": "tasks/get", "params": {"taskId": mine}}
+    assert (await post(at, body, "bot", bot.headers))["code"].startswith("auth.")
 
 
 async def test_a_task_is_at_the_endpoints_of_its_hand_alone(at: Place, bot: Session) -> None:

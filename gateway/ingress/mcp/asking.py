@@ -7,7 +7,6 @@ goes on waiting; ``decline`` and ``cancel`` say that nobody waits. The request s
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from mcp import MCPError, types
@@ -21,6 +20,8 @@ from gateway.model import StepStatus
 
 APPROVAL_KEY: Final = "handrail/approval"
 """Of the question in ``inputRequests``, and of its answer."""
+FLUSH_SECONDS: Final = 2.0
+"""How long the outcome waits for its client to be told before that its page was answered."""
 _MESSAGE: Final = "A person has to approve this call before it runs. The page shows it, and takes the answer."
 
 Params = types.CallToolRequestParams | types.GetPromptRequestParams | types.ReadResourceRequestParams
@@ -65,6 +66,7 @@ async def shown(
     view: dict[str, Any],
     public_url: str,
     follow: "Callable[[], asyncio.Task[dict[str, Any]]]",
+    watch: "Callable[[str], asyncio.Task[None] | None]",
     wait_seconds: float,
 ) -> dict[str, Any] | types.InputRequiredResult:
     """Have a held call's client show where it is answered, and wait for the outcome as long as the client does.
@@ -72,6 +74,7 @@ async def shown(
     Args:
         view: of a plan that may be held.
         follow: gives its view once it is done.
+        watch: has a client of a session told once the page of an approval is answered, also after this request.
 
     Returns:
         The plan's view, held or done; for a stateless client first the question.
@@ -87,7 +90,7 @@ async def shown(
         if answer_to(params) is not None:
             return view
         return types.InputRequiredResult(input_requests={APPROVAL_KEY: types.ElicitRequest(params=asked)})
-    asking, outcome = asyncio.create_task(_ask(ctx, asked)), follow()
+    told, asking, outcome = watch(approval_id), asyncio.create_task(_ask(ctx, asked)), follow()
     try:
         async with asyncio.timeout(wait_seconds):
             await asyncio.wait({asking, outcome}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,8 +103,8 @@ async def shown(
         asking.cancel()
         outcome.cancel()
         await asyncio.gather(asking, outcome, return_exceptions=True)
-    with suppress(MCPError):
-        await ctx.session.send_elicit_complete(approval_id, related_request_id=ctx.request_id)
+    if told is not None:
+        await asyncio.wait({told}, timeout=FLUSH_SECONDS)  # it belongs before the answer, on the same stream
     return done
 
 

@@ -248,6 +248,14 @@ class Calls:
 
         return Call(plan_id, caller, self._kept(outcome()), followed=True)
 
+    async def answered(self, plan_id: str, caller: Principal) -> dict[str, Any]:
+        """The view of a plan once it does not wait for people."""
+        while (view := await self.view(plan_id, caller))["status"] == PlanStatus.WAITING:
+            async for _, _, now in self._gateway.pipeline.events(plan_id, caller):
+                if now.get("status") in {PlanStatus.RUNNING, PlanStatus.DONE}:
+                    break
+        return view
+
     async def may_hear(self, caller: Principal, hand: str | None, context_id: str) -> bool:
         """Whether a caller may still be told what comes of something that was decided earlier and goes on: not where it
         was revoked, lost the hand, or is frozen, as the hand or the context may be.

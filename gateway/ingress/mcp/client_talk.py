@@ -88,6 +88,7 @@ class ClientTalk:
         self._log_level = log_level
         self._responses = dict(responses)
         self._questions: dict[str, _Open] = {}
+        self._pages: set[str] = set()
         self._judging = self._asking = 0
         self._over = asyncio.Event()
         self._reached: float | None = None
@@ -176,6 +177,12 @@ class ClientTalk:
         said = types.LoggingMessageNotification(params=params)
         self._note(lambda ctx: ctx.session.send_notification(said, related_request_id=ctx.request_id))
 
+    def visited(self, elicitation_id: str) -> None:
+        """See ``Conversation``. Of a question that the client was not asked nothing is said, and a stateless client is
+        told in no other way than by the result (2026-07-28 has no such message)."""
+        if self.handshake and elicitation_id in self._pages:
+            self._note(lambda ctx: ctx.session.send_elicit_complete(elicitation_id, related_request_id=ctx.request_id))
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _put(self, key: str, question: McpQuestion, asked: Mapping[str, Any]) -> Awaitable[Mapping[str, Any]]:
@@ -191,7 +198,10 @@ class ClientTalk:
         if (early := self._responses.pop(key, None)) is not None:
             return _given(early)
         if self.handshake:
-            return self._sent(question, _identified(request))
+            request = _identified(request)
+            if (page := _page_of(request)) is not None:
+                self._pages.add(page)
+            return self._sent(question, request)
         if self._over.is_set() or key in self._questions or not _is_a_servers(key):
             raise Unanswered
         one = self._questions[key] = _Open(request)
@@ -263,6 +273,12 @@ def _identified(request: types.InputRequest) -> types.InputRequest:
         return request
     params = request.params.model_copy(update={"elicitation_id": secrets.token_hex(16)})
     return request.model_copy(update={"params": params})
+
+
+def _page_of(request: types.InputRequest) -> str | None:
+    """The id of a question that sends a person somewhere."""
+    params = request.params
+    return params.elicitation_id if isinstance(params, types.ElicitRequestURLParams) else None
 
 
 def _sampling(params: Mapping[str, Any]) -> types.InputRequest:

@@ -35,10 +35,10 @@ from gateway.ingress.mcp.sessions import Sessions
 from gateway.ingress.mcp.subscriptions import Subscriptions
 from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tasks import Made, Tasks, as_task, patience_of
-from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
 from gateway.model import Principal
+from gateway.offered_tools import OfferedTool, Tools
 from gateway.reasons import Reason
 
 _log = structlog.get_logger(__name__)
@@ -108,6 +108,7 @@ class McpIngress:
                 yield
             finally:
                 self._manager = None
+                self._talks.close()
                 self._reissues.stop()
         await self._reissues.close()
 

@@ -25,7 +25,6 @@ from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, sco
 from gateway.ingress.mcp.results import told
 from gateway.ingress.mcp.talks import Params, Talks, require_able
 from gateway.ingress.mcp.tasks import capabilities as of_tasks
-from gateway.ingress.mcp.tools import tool_name
 from gateway.ingress.mcp.uris import inward, outward, outward_block, outward_contents
 from gateway.manifest import Manifest
 from gateway.mcp_methods import (
@@ -39,6 +38,7 @@ from gateway.mcp_methods import (
 )
 from gateway.model import Principal, StepStatus
 from gateway.reasons import TEXTS, Reason
+from gateway.tool_names import tool_name
 
 _log = structlog.get_logger(__name__)
 

@@ -29,3 +29,6 @@ class Quiet:
 
     def log(self, level: str, logger: str | None, data: Any) -> None:
         """See ``Conversation``."""
+
+    def visited(self, elicitation_id: str) -> None:
+        """See ``Conversation``."""

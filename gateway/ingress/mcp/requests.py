@@ -82,6 +82,12 @@ def hand_of(scope: Scope) -> str | None:
     return hand
 
 
+def session_of(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+    """Tenant, principal and session of a request."""
+    session = ctx.request.headers.get(SESSION_HEADER, "") if isinstance(ctx.request, Request) else ""
+    return caller.tenant, caller.id, session
+
+
 def context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
     """The context of a call: what the client named, else its session's, else one of its own.
 

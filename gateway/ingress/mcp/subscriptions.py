@@ -22,9 +22,8 @@ from gateway.conversations import Unanswered
 from gateway.errors import HandrailError, Unavailable
 from gateway.ingress.mcp.calls import Calls
 from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
-from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
+from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of, session_of
 from gateway.ingress.mcp.results import told
-from gateway.ingress.mcp.talks import session_of
 from gateway.ingress.mcp.uris import inward
 from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, McpMethod, is_method
@@ -76,6 +75,9 @@ class Subscriber:
         """See ``Conversation``."""
 
     def log(self, level: str, logger: str | None, data: Any) -> None:
+        """See ``Conversation``."""
+
+    def visited(self, elicitation_id: str) -> None:
         """See ``Conversation``."""
 
     def updated(self, uri: str) -> None:  # noqa: ARG002 - the server's name for it

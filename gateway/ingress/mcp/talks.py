@@ -10,7 +10,6 @@ import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from starlette.requests import Request
 
 from gateway.conversations import Unanswered
 from gateway.errors import HandrailError, Refused
@@ -19,9 +18,10 @@ from gateway.ingress.mcp.calls import Call, Calls
 from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
 from gateway.ingress.mcp.exchange import exchange_of, exchange_that_waits
 from gateway.ingress.mcp.failures import REFUSED
+from gateway.ingress.mcp.notices import Notices
 from gateway.ingress.mcp.parking import Parking, Target
 from gateway.ingress.mcp.reissues import Reissues, named
-from gateway.ingress.mcp.requests import SESSION_HEADER
+from gateway.ingress.mcp.requests import session_of
 from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, McpQuestion
 from gateway.model import PlanStatus, Principal, StepStatus
@@ -72,6 +72,7 @@ class Talks:
         self._calls = calls
         self._reissues = reissues
         self._parking = Parking()
+        self._notices = Notices(calls)
         self.levels = LogLevels()
 
     async def call(
@@ -133,6 +134,10 @@ class Talks:
             self._reissues.asks(exchange_of(ctx), call, talk.give_up)
         return answer
 
+    def close(self) -> None:
+        """Tell no client anything more."""
+        self._notices.close()
+
     async def _found(
         self,
         ctx: ServerRequestContext[Any],
@@ -173,7 +178,8 @@ class Talks:
         if isinstance(answer, types.InputRequiredResult):
             return answer
         follow, url = partial(self._until_done, call), self._calls.public_url
-        return await self._looked_up(call, shown(ctx, params, answer, url, follow, self._calls.patience_seconds))
+        watch = partial(self._notices.begin, ctx, call.caller, call.plan_id)
+        return await self._looked_up(call, shown(ctx, params, answer, url, follow, watch, self._calls.patience_seconds))
 
     def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
         return self._calls.follow(call.plan_id, call.caller, people=True).view
@@ -243,12 +249,6 @@ class Talks:
             return given
 
         return judge
-
-
-def session_of(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
-    """Tenant, principal and session of a request."""
-    session = ctx.request.headers.get(SESSION_HEADER, "") if isinstance(ctx.request, Request) else ""
-    return caller.tenant, caller.id, session
 
 
 def require_able(ctx: ServerRequestContext[Any], view: Mapping[str, Any], manifest: Manifest | None) -> None:

@@ -1,4 +1,4 @@
-"""What docs/hands.md says of the check is run as it stands there: the adapter, its test, and the commands."""
+"""What docs/adapters.md says of the check is run as it stands there: the adapter, its test, and the commands."""
 
 import re
 import shlex
@@ -21,7 +21,8 @@ from hand_adapters.jail import Jail
 from tests import services
 from tests.meta.tree import ROOT
 
-PAGE = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8")
+CODE = (ROOT / "docs" / "code-hands.md").read_text(encoding="utf-8")
 [CHECK] = re.findall(r"^## Check what a hand promises$.*?(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
 [WRITE] = re.findall(r"^### Write an adapter$.*", PAGE, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^(?:\$ )?handrail (.*)$", CHECK, re.MULTILINE)
@@ -46,7 +47,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services.require(not problems, "a working jail", " ".join(problems) or "-")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prices.py").write_text("def quote(symbol: str) -> float:\n    return float(len(symbol))\n")
-    declared = next(block for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if "[hands.prices]" in block)
+    declared = next(block for block in re.findall(r"```toml\n(.*?)```", CODE, re.DOTALL) if "[hands.prices]" in block)
     declared = declared.replace("/srv/tools/prices.py", str(tmp_path / "prices.py"))
     declared = re.sub(r', interpreter = "[^"]+"', "", declared)
     for name in ("handrail.toml", "hands.toml"):

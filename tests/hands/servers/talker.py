@@ -78,7 +78,12 @@ class Talker:
         """Sends the person somewhere."""
         params = {"mode": "url", "message": "Sign in.", "url": url, "elicitationId": "e1"}
         answer = await self._ask(ctx, ElicitRequest.model_validate({"method": "elicitation/create", "params": params}))
-        return answer if isinstance(answer, InputRequiredResult) else str(answer.action)
+        if isinstance(answer, InputRequiredResult):
+            return answer
+        if ctx.session.can_send_request:
+            for page in ("e1", "e2"):
+                await ctx.session.send_elicit_complete(page, related_request_id=ctx.request_id)
+        return str(answer.action)
 
     async def think(self, ctx: Context, prompt: str) -> str | InputRequiredResult:
         """Asks the client's model."""

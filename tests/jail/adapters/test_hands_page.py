@@ -1,4 +1,4 @@
-"""The hands that docs/hands.md declares are run as they stand there; only their places are replaced."""
+"""The hands that docs/code-hands.md declares are run as they stand there; only their places are replaced."""
 
 import re
 import subprocess
@@ -15,9 +15,10 @@ from hand_adapters.python import PythonAdapter
 from hand_adapters.wasm import WasmAdapter
 from tests.jail.adapters.modules import ECHO
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "hands.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGES = [(DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("hands", "code-hands")]
 DECLARED: dict[str, Any] = {}
-for block in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL):
+for block in re.findall(r"```toml\n(.*?)```", "\n".join(PAGES), flags=re.DOTALL):
     DECLARED |= tomllib.loads(block).get("hands", {})
 pytestmark = pytest.mark.jail
 

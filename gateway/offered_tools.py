@@ -1,7 +1,5 @@
-"""Pinned manifests as MCP tools: their names, what is said about them, and the way back from a name to an action."""
+"""Pinned manifests as tools that are offered: what is said about them, and the way back from a name to an action."""
 
-import hashlib
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,41 +10,22 @@ from mcp import types
 
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.mcp_methods import is_method
+from gateway.tool_names import tool_name
 
 _log = structlog.get_logger(__name__)
 
-NAME_MAX_CHARACTERS: Final = 49
-"""Clients take 64 characters and write a prefix of their own before a name: Claude Code ``mcp__SERVER__``, which leaves
-so many where the server is called ``handrail``."""
-SEPARATOR: Final = "__"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 """What a pinned schema is in, whatever its server wrote it in."""
-_FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 _CACHE_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedTool:
-    """One action of one hand under its MCP name."""
+    """One action of one hand under its name as a tool."""
 
     hand: str
     action: str
     tool: types.Tool
-
-
-def tool_name(hand: str, action: str, *, alone: bool = False) -> str:
-    """``<hand>__<action>``, at most :data:`NAME_MAX_CHARACTERS` of ``[A-Za-z0-9_-]``; where the hand is ``alone``, the
-    action's own name.
-
-    A pair that does not fit, or that another pair could be read as, gets a name that ends in a hash of the pair; so
-    no two pairs share a name, whoever sees them. The way back is a lookup, never a split.
-    """
-    plain = action if alone else f"{hand}{SEPARATOR}{action}"
-    readable = alone or (SEPARATOR not in hand and not hand.endswith("_"))
-    if readable and len(plain) <= NAME_MAX_CHARACTERS and _FOREIGN.search(plain) is None:
-        return plain
-    tail = hashlib.sha256(f"{hand}\x00{action}".encode()).hexdigest()[:16]
-    return f"{_FOREIGN.sub('_', plain)[: NAME_MAX_CHARACTERS - 17]}_{tail}"
 
 
 def describe(hand: str, action: ActionManifest, *, alone: bool = False) -> types.Tool:
