@@ -80,6 +80,7 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, fl
         for _ in range(rounds):
             for name, argv in programs.items():
                 times[name]["plain"].append(plain(argv))
+                await asyncio.sleep(pause)
                 times[name]["confined"].append(confined(built.path, argv))
                 await asyncio.sleep(pause)  # a start is cold: the launcher has its spare processes again
                 times[name]["jailed"].append(await jailed(jail, argv))

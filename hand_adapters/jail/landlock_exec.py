@@ -28,7 +28,7 @@ FLAGS: Final = (
     *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
     # The same source and compiler make the same bytes, wherever they are.
     *("-fno-pic", "-fno-ident", "-no-pie", "-static", "-nostdlib", "-s"),
-    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,norelro"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,norelro", "-Wl,-z,noseparate-code"),
 )
 
 

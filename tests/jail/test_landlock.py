@@ -17,6 +17,7 @@ from hand_adapters.python import PythonAdapter
 from tests import services
 from tests.egress.world import settings
 from tests.hands.hands_support import call
+from tests.jail.alone import ALONE
 from tests.jail.battery.scripts import arguments, script
 from tests.jail.battery.table import PROBES, Probe
 
@@ -24,15 +25,6 @@ PYTHON = "/usr/bin/python3"
 NAMED = [probe for probe in PROBES if "Landlock" in probe.stopped_by and "Landlock (files)" not in probe.stopped_by]
 """What every jail's own half holds. The half about files is held by ``test_landlock_exec``."""
 ROOT = Path(__file__).resolve().parents[2]
-ALONE = f"""
-import os, sys, types
-for _name in ("hand_adapters", "hand_adapters.jail"):
-    _package = types.ModuleType(_name)
-    _package.__path__ = [{str(INSIDE.source)!r}, "/jail"]
-    sys.modules[_name] = _package
-from hand_adapters.jail import kernel, landlock
-"""
-"""The module as the launcher and the workers import it."""
 UNPRIVILEGED = "kernel.check(kernel.libc.prctl(landlock.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'no_new_privs')\n"
 pytestmark = pytest.mark.jail
 

@@ -18,7 +18,7 @@ from gateway.settings import JailSettings
 from hand_adapters.jail import Bind, Jail, JailError, JailSpec, doctor, kernel, landlock, landlock_exec
 from hand_adapters.jail.layers import examine
 from tests import services
-from tests.jail.test_landlock import ALONE
+from tests.jail.alone import ALONE
 
 PYTHON = "/usr/bin/python3"
 READ = landlock.READ_FILE | landlock.READ_DIR
@@ -129,8 +129,8 @@ def test_whom_it_cannot_tell_how_it_went_it_executes_nothing_for(built: Path, wo
         (ALL, {"/usr": 0}, "landlock_add_rule", errno.ENOMSG),
         (ALL, {"/usr/bin/env": ALL}, "landlock_add_rule", errno.EINVAL),
         (ALL, {"/nonexistent": READ}, "openat2", errno.ENOENT),
-        (ALL, {"/proc/self/root": READ}, "openat2", errno.ELOOP),
-        (ALL, {"/proc/self/root/usr": READ}, "openat2", errno.ELOOP),
+        (ALL, {"/proc/self/cwd": READ}, "openat2", errno.ELOOP),
+        (ALL, {"/proc/self/cwd/usr": READ}, "openat2", errno.ELOOP),
         (ALL, {"/usr/" + "x" * 5000: READ}, "openat2", errno.ENAMETOOLONG),
     ],
     ids=range(9),
