@@ -4,6 +4,7 @@ One YAML file per catalogue. It maps every entry type's code to a list of contro
 where the type is evidence for nothing in that catalogue.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,18 @@ class Controls:
     why_none: Mapping[str, Mapping[EntryType, str]]
 
 
-def load(directory: Path = DEFAULT_DIRECTORY) -> Controls:
+@functools.cache
+def shipped() -> Controls:
+    """The mapping of :data:`DEFAULT_DIRECTORY`, read once for a process: a gateway's log, its exports and its reports
+    name the same controls.
+
+    Raises:
+        ControlsInvalid: as :func:`load`.
+    """
+    return load(DEFAULT_DIRECTORY)
+
+
+def load(directory: Path) -> Controls:
     """Read every ``*.yaml`` of ``directory``.
 
     Raises:

@@ -105,7 +105,7 @@ class Log:
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
         self._failed = float("-inf")
-        mapping = (controls or control_mapping.load()).ids
+        mapping = (controls or control_mapping.shipped()).ids
 
         def make(claim: Callable[[Sequence[Job]], bool], abandoned: Callable[[Job], bool]) -> Committer:
             return Committer(

@@ -19,7 +19,7 @@ from audit import post_quantum
 from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
-from audit.controls import load as load_controls
+from audit.controls import shipped as shipped_controls
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
 from audit.post_quantum import PostQuantumKey
 from gateway.app import build
@@ -109,7 +109,7 @@ def restore(
             origin=origin,
             gateway=gateway.log.gateway_id,
             time=format_time(gateway.clock()),
-            controls=load_controls().ids,
+            controls=shipped_controls().ids,
             sign=functools.partial(_sign_checkpoint, gateway, origin),
             keys=[VerifierKey(origin, key.raw) for key in gateway.keyset.public_bytes(Purpose.CHECKPOINT)],
             also=created,

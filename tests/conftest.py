@@ -15,7 +15,7 @@ TOOLS = ROOT / ".tools" / "bin"
 pytest_plugins = [
     f"tests.{name}"
     for name in (
-        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
+        "planted.plugin", "lean", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
         "landlock_built", "chromium", "canaries", "answers", "anthropic_api.plugin",
     )
 ]  # fmt: skip

@@ -4,6 +4,8 @@ A limit that a test chooses holds as it chose it. What is as it would be for a u
 settings take, is :data:`SECONDS` instead, here and nowhere else. A test about a limit as it is shipped bears the marker
 ``limits`` and provokes it with a real fault: a lock, a stopped server, a frozen device.
 
+Nor does the clock judge an example of Hypothesis; under CI its examples are the same in every run.
+
 Programs that a test starts have the shipped limits; what keeps those from being reached is ``tests/unsynchronised.c``.
 """
 
@@ -14,15 +16,20 @@ from pkgutil import resolve_name
 from typing import Any, Final
 
 import httpx2
+import hypothesis
 import pytest
 
 from audit import database
+from tests import services
 
 SECONDS: Final = 120.0
 """Against hanging; no measure of speed."""
 
 LOCK_SECONDS: Final = 15.0
 """For another's lock in the database."""
+
+AGAINST_HANGING: Final = (20, 30, 60)
+"""Seconds that tests give their HTTP clients, which measure nothing by it."""
 
 CONSTANTS: Final = (
     "audit.erasure._STEADY_SECONDS",
@@ -71,7 +78,7 @@ def _patiently(call: Callable[..., Any], argument: str, shipped: Collection[floa
     @functools.wraps(call)
     def called(*args: Any, **options: Any) -> Any:
         bound = signature.bind(*args, **options)
-        if bound.arguments[argument] in shipped:
+        if bound.arguments.get(argument) in shipped:
             bound.arguments[argument] = SECONDS
         return call(*bound.args, **bound.kwargs)
 
@@ -90,6 +97,16 @@ def _lengthen(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(database._POSTGRES, "connect_timeout", int(SECONDS))
     for client in (httpx2.Client, httpx2.AsyncClient):
         patch.setitem(client.__init__.__kwdefaults__ or {}, "timeout", httpx2.Timeout(SECONDS))
+        patch.setattr(client, "__init__", _patiently(client.__init__, "timeout", AGAINST_HANGING))
+
+
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    derandomize=services.UNDER_CI,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,7 +59,7 @@ def record_verification(
         engine,
         origin,
         gateway_id,
-        controls.load().ids,
+        controls.shipped().ids,
         _NothingToSeal(),
         lambda _jobs: True,
         lambda _job: False,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from audit.access import Access
-from audit.controls import load as load_controls
+from audit.controls import shipped as shipped_controls
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
@@ -294,7 +294,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             trust=functools.partial(trust_document, log, keyset),
             history=key_history.signed,
             directory=None if followed else bundle_directory(settings.policy),
-            controls={str(kind): ids for kind, ids in load_controls().ids.items()},
+            controls={str(kind): ids for kind, ids in shipped_controls().ids.items()},
             clock=clock,
         ),
         backup_gauge=BackupGauge(log, metrics),

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from sqlalchemy import Column, Engine, MetaData, String, Table
 
 import migrations
-from audit.controls import load
+from audit.controls import shipped
 from audit.database import changing_schema, make_engine, writing
 from audit.epochs import EpochKeys
 from audit.log import Log
@@ -24,7 +24,7 @@ from gateway.ports import Guard, Purpose
 from gateway.reasons import Reason
 from gateway.settings import LogSettings
 
-CONTROLS = load()
+CONTROLS = shipped()
 TIME = 1_795_226_400.125
 claims = Table(
     "test_claims", MetaData(), Column("name", String(64), primary_key=True), Column("owner", String(64), nullable=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import erasure, rotation
-from audit.controls import load
+from audit.controls import shipped
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
@@ -89,7 +89,7 @@ POINTS: dict[str, Callable[[], None]] = {
 async def main(directory: Path, url: str) -> None:
     engine, erasing = make_engine(url), make_eraser(url)
     epochs = EpochKeys(directory / "epochs", MASTER)
-    log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g-dying", controls=load())
+    log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g-dying", controls=shipped())
     await log.start()
     await until(Erasures(log, log.reader, erasing, epochs).advance)
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, delete, insert,
 
 import migrations
 from audit.checkpoint import VerifierKey
-from audit.controls import load
+from audit.controls import shipped
 from audit.database import changing_schema, make_engine, writing
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
@@ -157,7 +157,7 @@ async def specimen(directory: Path, name: str = "log.db") -> Specimen:
     migrations.upgrade(engine)
     signer = CheckpointSigner()
     epochs = EpochKeys(directory / "epochs", os.urandom(32))
-    log = Log(engine, LogSettings(checkpoint_interval_seconds=0.001), signer, epochs, "g1", controls=load())
+    log = Log(engine, LogSettings(checkpoint_interval_seconds=0.001), signer, epochs, "g1", controls=shipped())
     await log.start()
     kept = []
     for first in (1, 5, 9):

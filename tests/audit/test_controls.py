@@ -9,7 +9,7 @@ from gateway.entries import EntryType
 
 
 def test_every_type_maps_to_something_or_says_why_in_every_catalogue():
-    controls = load()
+    controls = load(DEFAULT_DIRECTORY)
     assert set(controls.why_none) == {"gdpr", "soc2", "ai_act", "ccpa", "iso"}
     assert set(controls.ids) == set(EntryType)
     for catalogue, reasons in controls.why_none.items():

@@ -95,7 +95,7 @@ def test_published_inclusion_and_consistency_proofs():
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 70), st.data())
 def test_proofs_from_stored_nodes_are_the_recursive_ones(size, data):
     entries = [bytes([number]) for number in range(size)]
@@ -110,7 +110,7 @@ def test_proofs_from_stored_nodes_are_the_recursive_ones(size, data):
     verify_consistency(old, size, path, naive_root(entries[:old]), edge.root())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(2, 70), st.data())
 def test_any_changed_inclusion_proof_is_refused(size, data):
     entries = [bytes([number]) for number in range(size)]
@@ -134,7 +134,7 @@ def test_any_changed_inclusion_proof_is_refused(size, data):
             verify_inclusion(*arguments)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(3, 70), st.data())
 def test_any_changed_consistency_proof_is_refused(size, data):
     entries = [bytes([number]) for number in range(size)]

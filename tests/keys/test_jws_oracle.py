@@ -33,7 +33,7 @@ def joserfc_reads(token: bytes) -> tuple[dict[str, Any], bytes]:
     return dict(found.headers()), found.payload
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(payload=st.binary(min_size=1, max_size=2000), typ=st.sampled_from(Typ))
 def test_joserfc_verifies_what_handrail_signs(payload: bytes, typ: Typ) -> None:
     token = jws.sign(PRIVATE.sign, HEADERS[typ], payload)
@@ -42,7 +42,7 @@ def test_joserfc_verifies_what_handrail_signs(payload: bytes, typ: Typ) -> None:
     assert read == payload
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(payload=st.binary(min_size=1, max_size=2000), typ=st.sampled_from(Typ))
 def test_handrail_verifies_what_joserfc_signs(payload: bytes, typ: Typ) -> None:
     header = {"alg": "Ed25519", "kid": PUBLIC.kid, "typ": str(typ)}
@@ -50,7 +50,7 @@ def test_handrail_verifies_what_joserfc_signs(payload: bytes, typ: Typ) -> None:
     assert jws.verify(token.encode(), typ, key_for).payload == payload
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.data())
 def test_whatever_handrail_accepts_joserfc_accepts_and_reads_alike(data: st.DataObject) -> None:
     """Valid tokens, cut, doubled, swapped and overwritten at random."""

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select, text
 import migrations
 from audit import purge as purge_module
 from audit.buckets import SLOTS, Buckets
-from audit.controls import load
+from audit.controls import shipped
 from audit.database import make_engine, writing
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
@@ -76,7 +76,7 @@ async def kept(database: dict[str, Any], tmp_path: Path) -> AsyncIterator[Kept]:
     def clock() -> float:
         return made[0].now if made else 1_795_226_400.0
 
-    log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g1", clock, controls=load())
+    log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g1", clock, controls=shipped())
     await log.start()
     erasures = Erasures(log, log.reader, eraser, epochs, clock, lambda _tenant, _subject: ["default/ann/c"])
     purge = Purge(log, log.reader, eraser, epochs, lambda _tenant, _subject: ["default/ann/c"], clock)

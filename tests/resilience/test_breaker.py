@@ -1,7 +1,7 @@
 """The circuit breaker's rules: what opens it, what closes it, and that nobody opens it for others alone."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hand_adapters.resilience import breaker
@@ -138,7 +138,6 @@ def test_failures_of_a_time_to_come_do_not_count() -> None:
     assert one.state(0.0) is Circuit.CLOSED
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hand_adapters.resilience.bulkhead import Bulkhead, Full, Room
@@ -95,7 +95,6 @@ async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_goes_on_to_the_
     assert (bulkhead.running, bulkhead.waiting) == (1, 0)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["take", "give", "cancel"]), st.integers(0, 5)), max_size=80))
 def test_no_slot_is_given_twice_or_lost_whatever_is_cancelled(history: list[tuple[str, int]]) -> None:
     async def play() -> None:

@@ -159,7 +159,7 @@ queries = st.fixed_dictionaries(
         "pipe": lists, "space": lists, "deep": objects, "pairs": objects, "where": values,
     },
 )  # fmt: skip
-often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+often = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read_query(pairs: list[list[str]]) -> dict[str, Any]:

@@ -39,10 +39,9 @@ def _change(store: KeyStore, change: str) -> None:
     store.update(replace(key.record, state=KeyState(change), retired_at=2.0))
 
 
-def _stopped_at(spec: Spec, change: str, n: int) -> int:
+def _stopped_at(store: KeyStore, change: str, n: int) -> int:
     pid = os.fork()
     if pid == 0:
-        store = open_store(spec)
         with store.lock():
             store.load()  # connections are made, modules imported
             sys.setprofile(_StopsAt(n))
@@ -52,11 +51,10 @@ def _stopped_at(spec: Spec, change: str, n: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _look(spec: Spec) -> list[list[Any]]:
+def _look(store: KeyStore) -> list[list[Any]]:
     """Purpose, state, and whether it signs, of every key, as the next process finds them under the lock."""
     pid_out, pid_in = os.pipe()
     if (pid := os.fork()) == 0:
-        store = open_store(spec)
         with store.lock():
             found = [[str(k.record.purpose), str(k.record.state), k.sign is not None] for k in store.load()]
             for key in store.load():
@@ -74,11 +72,13 @@ def _look(spec: Spec) -> list[list[Any]]:
 
 
 def main(spec: Spec, change: str) -> None:
-    """Stop later and later, until the change is done."""
-    n = 1
+    """Stop later and later, until the change is done. Each process has a copy of a store that was opened and not used:
+    it has looked at nothing and is connected to nothing, and what opening costs is paid once.
+    """
+    store, n = open_store(spec), 1
     while True:
-        code = _stopped_at(spec, change, n)
-        sys.stdout.write(json.dumps({"n": n, "done": code == 0, "found": _look(spec)}) + "\n")
+        code = _stopped_at(store, change, n)
+        sys.stdout.write(json.dumps({"n": n, "done": code == 0, "found": _look(store)}) + "\n")
         if code == 0:
             return
         if code != STOPPED:
