@@ -25,6 +25,8 @@ from gateway.truncation import SEARCHED_VALUE_MAX_BYTES
 
 KEPT_MAX: Final = 256
 """Values in memory at most; the one that was used longest ago goes."""
+INLINE_MAX_CHARACTERS: Final = 512
+"""A text that is searched in the event loop, in some hundred microseconds: as long as handing it to a thread takes."""
 
 _CONNECTION: Final = "connection "
 _Key = tuple[str, str, str]
@@ -233,7 +235,8 @@ class _Step:
         """See ``ports.SecretStep``. One entry tells of all that such texts hold of one step."""
         if not self._given:
             return text
-        cleaned = await asyncio.to_thread(self._redact().text, text)
+        clean = self._redact().text
+        cleaned = clean(text) if len(text) <= INLINE_MAX_CHARACTERS else await asyncio.to_thread(clean, text)
         if cleaned != text and not self._told:
             self._told = True
             await self._tell_of_echo()

@@ -12,7 +12,8 @@ from gateway.errors import Refused, Unavailable
 from gateway.ports import Append, HandFailure, SecretValue, Target
 from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
-from gateway.secrets.broker import KEPT_MAX, Broker
+from gateway.redaction import MARK
+from gateway.secrets.broker import INLINE_MAX_CHARACTERS, KEPT_MAX, Broker
 from hand_adapters import secrets as served
 from hand_adapters.contract import HandError
 from tests.hands.hands_support import call
@@ -224,6 +225,17 @@ class Adapter:
     async def run(self, asked: Any) -> HandResult:
         await asked.inject("https", "api.example", 443)
         raise self.failure
+
+
+@pytest.mark.parametrize("length", [0, INLINE_MAX_CHARACTERS], ids=["short", "long"])
+async def test_what_is_searched_while_it_comes_is_told_of_once(length: int) -> None:
+    desk = Desk()
+    async with desk.broker.serving(CALL, [USE]) as step:
+        assert await step.search("the-first-value") == "the-first-value"  # nothing was given yet
+        await step.inject(TARGET)
+        for _ in range(2):
+            assert await step.search("." * length + "the-first-value") == "." * length + MARK
+    assert [entry.type for entry in desk.log.entries] == [EntryType.SECRET_USED, EntryType.SECRET_ECHOED]
 
 
 @pytest.mark.parametrize(
