@@ -5,7 +5,7 @@ Only ``gateway.pipeline`` owns a :class:`PlanState`; stages change the :class:`S
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -139,6 +139,8 @@ class StepState:
     approved: bool = False
     approvals: tuple[Approval, ...] = ()
     credential: str = ""
+    opened: Sequence[Mapping[str, str]] = ()
+    """What its intent says of the secrets that it is given."""
     jail: Mapping[str, str] | None = None
     """Tier and profile digest of the jail it ran in, for its receipt."""
     step_jti: str | None = None

@@ -157,6 +157,8 @@ def describe(plan: PlanState, this: Round) -> Drafts:
             )
             continue
         entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
+        for facts in state.opened:
+            entries.add(state, EntryType.SECRET_USED, facts=facts)
         entries.add(state, EntryType.STEP_DISPATCHED)
     return entries
 
