@@ -155,7 +155,7 @@ async def test_no_store_is_asked_for_a_step_that_is_denied(
             asked.append(name)
             raise Unavailable(Reason.SECRET_UNAVAILABLE, "away")
 
-        monkeypatch.setattr(world.gateway.secrets, "read", read)
+        monkeypatch.setattr(world.gateway.secrets.sealed, "read", read)
         step = await world.call(unknown="an argument off the schema")
         assert (step["status"], asked) == ("denied", [])
         assert (await world.call())["error"]["code"] == Reason.SECRET_UNAVAILABLE
