@@ -1,7 +1,6 @@
 """The audit log as the pipeline sees it: ``gateway.ports.AuditLog`` and ``gateway.ports.Payloads`` in one object."""
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -10,36 +9,27 @@ import structlog
 from sqlalchemy import Engine
 
 from audit import controls as control_mapping
-from audit import post_quantum
 from audit.aggregate import Aggregator
-from audit.checkpoint import (
-    VerifierKey,
-    checkpoint_text,
-    note_text,
-    parse_checkpoint,
-    sign_note,
-    tlog_proof,
-)
+from audit.checkpoint import note_text, parse_checkpoint, tlog_proof
 from audit.committer import Committer
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.database import configure
 from audit.epochs import EpochKeys
-from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.errors import LogUnavailable, NotLogged
 from audit.indexer import Indexer
 from audit.job import Job
 from audit.names import Names
 from audit.opening import Opener
 from audit.others import Others
-from audit.post_quantum import PostQuantumKey
 from audit.reader import Reader
 from audit.reads import Reads
 from audit.sealing import Sealer
+from audit.signing import SIGN_TRIES, HeadSigner
 from audit.witnesses import quorum_of
 from audit.writer import Writer
-from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError
-from gateway.ports import Append, Purpose, Signer
+from gateway.ports import Append, Signer
 from gateway.settings import LogSettings
 
 WINDOW_SECONDS: Final = 60
@@ -47,7 +37,6 @@ WINDOW_SECONDS: Final = 60
 _READY_SECONDS: Final = 1.0
 _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
-_SIGN_TRIES: Final = 3
 _COSIGNED_SECONDS: Final = 1.0
 """How long a served checkpoint with its cosignatures is kept before the database is asked again: it is for anybody."""
 
@@ -86,7 +75,7 @@ class Log:
         self.cosigned = Cosigned(self.reader, quorum_of(settings))
         self._engine = engine
         self._settings = settings
-        self._signer = signer
+        self.heads = HeadSigner(self.origin, signer, post_quantum=settings.post_quantum)
         self._clock = clock
         self._opener = Opener(epochs)
         self.reads = Reads(self.reader, self._opener, settings.append_deadline_seconds)
@@ -275,7 +264,7 @@ class Log:
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
-        for _ in range(_SIGN_TRIES):
+        for _ in range(SIGN_TRIES):
             if note and size > max(indices, default=0):
                 break
             # One under way may be of a head before what another gateway appended meanwhile: then once more.
@@ -320,33 +309,11 @@ class Log:
 
     def vkey(self) -> str:
         """Verifier key of the active checkpoint key. Raises ``key.unavailable``."""
-        return str(self._key())
-
-    def _key(self) -> VerifierKey:
-        return VerifierKey(self.origin, b64url_decode(self._signer.active_jwk(Purpose.CHECKPOINT)["x"]))
-
-    def _sign(self, size: int, root: bytes) -> str:
-        """Sign a committed head. A key rotated between its name and its signature is tried again."""
-        text = checkpoint_text(self.origin, size, root)
-        for attempt in range(_SIGN_TRIES):
-            try:
-                note = sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
-                return note + self._second_line(text)
-            except AuditError:
-                if attempt == _SIGN_TRIES - 1:
-                    raise
-        raise LogUnavailable("the checkpoint key does not settle")
-
-    def _second_line(self, text: str) -> str:
-        if not self._settings.post_quantum:
-            return ""
-        purpose = Purpose.CHECKPOINT_PQ
-        key = PostQuantumKey(self.origin, b64url_decode(self._signer.active_jwk(purpose)["pub"]))
-        return post_quantum.line(text, key, functools.partial(self._signer.sign_raw, purpose))
+        return str(self.heads.key())
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
         self._begun = True
-        size, note = committer.checkpoint(self._sign)
+        size, note = committer.checkpoint(self.heads.sign)
         self._checkpoint = (size, note, time.monotonic())
         return size, note
 

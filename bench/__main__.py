@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import code_hands, jail, log, messages, policy
+from bench import code_hands, jail, log, messages, policy, runs
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 from bench.page import (
@@ -25,6 +25,7 @@ from bench.page import (
     BEGIN_LOG,
     BEGIN_MESSAGES,
     BEGIN_POLICY,
+    BEGIN_RUNS,
     RESULTS,
     machine,
     measured,
@@ -104,11 +105,11 @@ def jail_table(times: Times) -> Table:
     return shown
 
 
-def messages_table(found: Mapping[str, Mapping[str, float]]) -> Table:
-    """The time to a model's first token, for people."""
-    shown = Table(title="The time to a model's first token")
-    for column in ("a request", *messages.COLUMNS.values()):
-        shown.add_column(column, justify="left" if column == "a request" else "right")
+def added_table(title: str, what: str, found: Mapping[str, Mapping[str, float]]) -> Table:
+    """Times directly and governed, for people."""
+    shown = Table(title=title)
+    for column in (what, *messages.COLUMNS.values()):
+        shown.add_column(column, justify="left" if column == what else "right")
     for size, times in found.items():
         shown.add_row(size, *(str(times[name]) for name in messages.COLUMNS))
     return shown
@@ -121,6 +122,7 @@ def write(
     logged: Mapping[str, Any],
     jailed: tuple[Times, Times],
     tokens: Mapping[str, Mapping[str, float]],
+    turns: Mapping[str, Mapping[str, float]],
     about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
@@ -133,6 +135,7 @@ def write(
         "log": logged,
         "jail": {name: times for group in jailed for name, times in group},
         "messages": tokens,
+        "runs": turns,
         "turns": [
             {
                 "connections": turn.connections,
@@ -212,9 +215,10 @@ def main() -> int:
     # In a process of its own: it pins itself to the core of the load.
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
         tokens = alone.submit(messages.measured_alone).result()
+        turns = alone.submit(runs.measured_alone).result()
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, about)
+    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, turns, about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
@@ -222,13 +226,15 @@ def main() -> int:
         write_page(jail.document(starts, about), BEGIN_JAIL)
         write_page(jail.document(calls, about), BEGIN_CODE)
         write_page(messages.document(tokens, about), BEGIN_MESSAGES)
+        write_page(messages.document(turns, about, "a turn"), BEGIN_RUNS)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
     for shown in log_tables(logged):
         console.print(shown)
     console.print(jail_table([*starts, *calls]))
-    console.print(messages_table(tokens))
+    console.print(added_table("The time to a model's first token", "a request", tokens))
+    console.print(added_table("The time of a turn of a run", "a turn", turns))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

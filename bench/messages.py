@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ def body(tools_bytes: int) -> bytes:
 
 
 async def prepare(settings: Settings) -> str:
-    """The first principals, the pin of the hand and its secret; returns the agent's key."""
+    """The first principals, the pins of the hands and the model's key; returns the agent's key."""
     gateway = build(settings)
     await gateway.start()
     try:
@@ -88,8 +88,9 @@ async def prepare(settings: Settings) -> str:
         added = await gateway.directory.bootstrap(people)
         tokens = {view["principal"]["id"]: str(view["api_key"]["token"]) for view in added}
         admin = await gateway.directory.authenticate(tokens["admin"], time.time())
-        offered = await gateway.hands.offer("claude")
-        await gateway.hands.pin("claude", offered.digest, admin)
+        for hand in settings.hands:
+            offered = await gateway.hands.offer(hand)
+            await gateway.hands.pin(hand, offered.digest, admin)
         await gateway.secrets.set(admin, "claude-key", KEY)
     finally:
         await gateway.close()
@@ -119,23 +120,25 @@ async def compare(ways: Mapping[str, tuple[str, str]], requests: int, rounds: in
                 for way, (url, key) in ways.items():
                     taken = [await first_token(http, url, key, asked) for _ in range(requests)]
                     times[size, way] += taken if number else []  # the first round warms up
-    found: dict[str, dict[str, float]] = {}
-    for size in SIZES:
-        direct, governed = (statistics.median(times[size, way]) for way in ways)
-        added = sorted(taken - direct for taken in times[size, "governed"])
-        found[size] = {
-            "direct_p50_ms": round(direct, 2),
-            "governed_p50_ms": round(governed, 2),
-            "added_p50_ms": round(governed - direct, 2),
-            "added_p90_ms": round(statistics.quantiles(added, n=10)[-1], 2),
-            "added_least_ms": round(added[0], 2),
-        }
-    return found
+    return {size: added(times[size, "direct"], times[size, "governed"]) for size in SIZES}
 
 
-def document(found: Mapping[str, Mapping[str, float]], about: dict[str, Any]) -> str:
+def added(direct: Sequence[float], governed: Sequence[float]) -> dict[str, float]:
+    """What was measured both ways, by the names of :data:`COLUMNS`."""
+    usual = statistics.median(direct)
+    more = sorted(taken - usual for taken in governed)
+    return {
+        "direct_p50_ms": round(usual, 2),
+        "governed_p50_ms": round(statistics.median(governed), 2),
+        "added_p50_ms": round(statistics.median(more), 2),
+        "added_p90_ms": round(statistics.quantiles(more, n=10)[-1], 2),
+        "added_least_ms": round(more[0], 2),
+    }
+
+
+def document(found: Mapping[str, Mapping[str, float]], about: dict[str, Any], what: str = "a request") -> str:
     """Milliseconds as the Markdown that docs/performance.md holds."""
-    lines = [measured(about), "", f"| a request | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
+    lines = [measured(about), "", f"| {what} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
     lines += [f"| {size} | {' | '.join(str(times[name]) for name in COLUMNS)} |" for size, times in found.items()]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ BEGIN_POLICY = "<!-- policies measured by make bench -->"
 BEGIN_LOG = "<!-- the log measured by make bench -->"
 BEGIN_JAIL = "<!-- jails measured by make bench -->"
 BEGIN_CODE = "<!-- hands that run code measured by make bench -->"
+BEGIN_RUNS = "<!-- runs measured by make bench -->"
 BEGIN_MESSAGES = "<!-- messages measured by make bench -->"
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")

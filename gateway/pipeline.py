@@ -159,7 +159,7 @@ class Pipeline(Plans):
                     live.opening = await self.caps.reserve(caller, len(requests) - instead, most)
                     approval.fit(plan, requests, instead + live.opening, most)
 
-            # 6 credential: one per step that may go now, good for that call alone.
+            # 6 credential: one per step that may go now, good for that call alone; and which secrets go with it.
             with stage("6 credential", context_id):
                 fallen += await offer.unfit(plan, self.offers, self.settings.hands)
                 orphans = plan.skip_orphans()
@@ -171,6 +171,7 @@ class Pipeline(Plans):
                     ttl_max_seconds=self.settings.keys.token_lifetime_seconds,
                     now=self.clock(),
                 )
+                await credential.open_secrets(plan, launched, self.hands)
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):

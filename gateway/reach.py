@@ -53,6 +53,18 @@ class SecretUse:
         return not self.paths or any(path_matches(pattern, path) for pattern in self.paths)
 
     @property
+    def sure(self) -> bool:
+        """Whether it is known before a call which requests carry it: all of them, to one place, and no person's consent
+        stands between."""
+        return self.connection is None and len(self.targets) == 1 and not self.methods and not self.paths
+
+    def facts(self, version: str, target: str = "") -> dict[str, str]:
+        """What entries say of it: which value, and whom it goes to."""
+        place = {"store": self.store} if self.connection is None else {"connection": self.connection}
+        facts = {"secret": self.name, **place, "version": version}
+        return {**facts, "target": target} if target else facts
+
+    @property
     def slot(self) -> tuple[str, str]:
         """What of a request it fills: two secrets of a hand never fill the same."""
         if self.place is SecretPlace.QUERY:

@@ -26,7 +26,9 @@ _BLOBS: Final = frozenset({"blob", "data"})
 """Members of content blocks that hold base64 (MCP: embedded resources, images, audio)."""
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
-_BYTES: Final = re.compile(r"\d{1,3}(?:\s*,\s*\d{1,3}){7,}")
+_LISTED_MIN: Final = 8
+_BYTES: Final = re.compile(rf"\d{{1,3}}(?:\s*,\s*\d{{1,3}}){{{_LISTED_MIN - 1},}}")
+_NEXT: Final = re.compile(r",\s*\d")
 _QUOTED: Final = re.compile(r"=[0-9A-Fa-f]{2}")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _TO_URL_SAFE: Final = str.maketrans("+/", "-_")
@@ -48,14 +50,16 @@ class Redactor:
         self.longest_bytes = max((len(value.encode()) for value in self._values), default=0)
         found = {form for value in self._values for form in _forms(value)}
         self._forms = tuple(sorted(found, key=len, reverse=True))
-        self._base64 = tuple(whole for value in self._values for _, whole in _in_base64(value))
+        self._base64 = tuple(found for value in self._values for found in _in_base64(value))
         self._hex = tuple(value.encode().hex() for value in self._values)
         self._folded = tuple({*(form for value in self._values for form in _caseless(value)), *self._hex})
 
     def text(self, text: str) -> str:
         """``text`` without the values."""
-        for whole in self._base64:
-            text = whole.sub(MARK, text)
+        spelt = text.translate(_URL_SAFE)
+        for core, whole in self._base64:
+            if core in spelt:
+                text = whole.sub(MARK, text)
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MARK)
@@ -139,10 +143,17 @@ def _caseless(value: str) -> Iterator[str]:
 
 
 def _views(text: str, depth: int) -> Iterator[str]:
-    """The text with one kind of encoding undone, and of each of these the same again."""
+    """The text, and each different one that so many encodings within each other, undone, make of it."""
+    seen = level = {text}
     yield text
-    if depth == 0:
-        return
+    for _ in range(depth):
+        level = {undone for view in level for undone in _undone(view)} - seen
+        seen = seen | level
+        yield from level
+
+
+def _undone(text: str) -> set[str]:
+    """The text with one kind of encoding undone, of each kind."""
     printable = _ascii(text).translate(_UNPRINTABLE)
     undone = {"".join(text.split()), printable, printable.translate(_SPACE)}
     if "%" in text:
@@ -153,9 +164,10 @@ def _views(text: str, depth: int) -> Iterator[str]:
         undone.add(_ESCAPE.sub(_unescaped, text))
     if "&" in text:
         undone.add(html.unescape(text))
-    undone |= {"\n".join(map(_decoded, _BASE64.findall(text))), "\n".join(map(_listed, _BYTES.findall(text)))}
-    for view in undone - {text, ""}:
-        yield from _views(view, depth - 1)
+    if len(_NEXT.findall(text)) >= _LISTED_MIN - 1:
+        undone.add("\n".join(map(_listed, _BYTES.findall(text))))
+    undone.add("\n".join(map(_decoded, _BASE64.findall(text))))
+    return undone - {""}
 
 
 def _ascii(text: str) -> str:

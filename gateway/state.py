@@ -5,7 +5,7 @@ Only ``gateway.pipeline`` owns a :class:`PlanState`; stages change the :class:`S
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from gateway.calls import HandResult, Truncation
 from gateway.commitments import Committed
 from gateway.manifest import Manifest, Trust
 from gateway.messages_api.usage import tokens
-from gateway.model import ApprovalRequest, Attestation, Binding, Decision, Effect, Plan, PlanStatus, Step, StepStatus
+from gateway.model import ApprovalRequest, Binding, Decision, Effect, Plan, PlanStatus, Step, StepStatus
+from gateway.questions import Approval, Question
 from gateway.reasons import TEXTS, Reason
 from gateway.times import format_time
 
@@ -70,42 +71,6 @@ class Reported:
         return shown
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """One person's approval of a step, as a receipt names it."""
-
-    approver: str
-    """Pseudonym."""
-    attested_by: Attestation
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What people were asked about a step, before policy or hand changed.
-
-    Attributes:
-        request: ``None`` where it is not known in full any more.
-        asked: how often it was put to people.
-        closed: it was answered.
-    """
-
-    approval_id: str
-    request: ApprovalRequest | None
-    asked: int
-    closed: bool
-    decision: Decision | None
-    manifest_digest: str | None
-    args_sha256: str
-
-    def asks_the_same(self, state: "StepState") -> bool:
-        """Whether it still waits, and the step's new decision asks for exactly the same about exactly the same call."""
-        old, new = self.decision, state.decision
-        if self.closed or old is None or new is None:
-            return False
-        same_call = (self.manifest_digest, self.args_sha256) == (state.manifest_digest, state.args_sha256)
-        return same_call and (old.effect, old.reasons, old.obligations) == (new.effect, new.reasons, new.obligations)
-
-
 @dataclass(slots=True)
 class StepState:
     """One step on its way. ``args`` are the resolved args; ``None`` until every reference is resolved."""
@@ -139,6 +104,8 @@ class StepState:
     approved: bool = False
     approvals: tuple[Approval, ...] = ()
     credential: str = ""
+    opened: Sequence[Mapping[str, str]] = ()
+    """What its intent says of the secrets that it is given."""
     jail: Mapping[str, str] | None = None
     """Tier and profile digest of the jail it ran in, for its receipt."""
     step_jti: str | None = None
@@ -234,15 +201,8 @@ class StepState:
         """What people are asked, to be held against a new decision; ``None`` where nobody is."""
         if self.approval_id is None:
             return None
-        return Question(
-            self.approval_id,
-            self.request,
-            self.asked,
-            self.approved,
-            self.decision,
-            self.manifest_digest,
-            self.args_sha256,
-        )
+        call = self.manifest_digest, self.args_sha256
+        return Question(self.approval_id, self.request, self.asked, self.approved, self.decision, *call)
 
     def wait_for(self, request: ApprovalRequest, *, asked: int) -> None:
         """Wait for people's answers to a request that was put to them ``asked`` times, this one included."""
@@ -267,16 +227,8 @@ class StepState:
         """What a credential of this step is bound to, and an approval in its first asking."""
         if self.manifest_digest is None or self.decision is None:
             raise RuntimeError("a step is bound only after it was decided")
-        return Binding(
-            tenant,
-            plan_id,
-            self.step.id,
-            self.step.hand,
-            self.step.action,
-            self.args_sha256,
-            self.decision.policy_digest,
-            self.manifest_digest,
-        )
+        call = self.step.id, self.step.hand, self.step.action, self.args_sha256
+        return Binding(tenant, plan_id, *call, self.decision.policy_digest, self.manifest_digest)
 
     def approval_binding(self, tenant: str, plan_id: str) -> Binding:
         """What an approval of this step is bound to."""

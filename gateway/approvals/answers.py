@@ -21,9 +21,10 @@ from gateway.model import Answer, ApprovalStatus, Attestation, Binding, PlanStat
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
+from gateway.questions import Approval
 from gateway.reasons import Reason
 from gateway.stages import approval, standing
-from gateway.state import Approval, PlanState, StepState
+from gateway.state import PlanState, StepState
 from gateway.webauthn import Assertion, RelyingParty, SecurityKey, relying_party
 
 _log = structlog.get_logger("handrail.approvals")

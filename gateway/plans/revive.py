@@ -34,9 +34,10 @@ from gateway.ports import (
     StoredReport,
     StoredStep,
 )
+from gateway.questions import Approval
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
-from gateway.state import Approval, PlanState, Reported, StepError, StepState
+from gateway.state import PlanState, Reported, StepError, StepState
 from gateway.webauthn import SecurityKey
 
 ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding, Sequence[SecurityKey]], None]

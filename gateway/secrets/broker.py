@@ -25,6 +25,10 @@ from gateway.truncation import SEARCHED_VALUE_MAX_BYTES
 
 KEPT_MAX: Final = 256
 """Values in memory at most; the one that was used longest ago goes."""
+AT_ONCE_SECONDS: Final = 0.1
+"""How long an intent waits for the secrets that it would name: what they are then is asked for once it is durable."""
+INLINE_MAX_CHARACTERS: Final = 512
+"""A text that is searched in the event loop, in some hundred microseconds: as long as handing it to a thread takes."""
 
 _CONNECTION: Final = "connection "
 _Key = tuple[str, str, str]
@@ -57,6 +61,7 @@ class Broker:
         self._kept: OrderedDict[_Key, tuple[float, SecretValue]] = OrderedDict()
         self._asking: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._steps: dict[tuple[str, str], _Step] = {}
+        self._seeking: set[asyncio.Task[SecretValue | None]] = set()
         self._changes = 0
 
     @asynccontextmanager
@@ -71,6 +76,20 @@ class Broker:
         finally:
             del self._steps[key]
             step.ended = True
+
+    async def opened(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
+        """See ``ports.Secrets``. A store that needs longer than :data:`AT_ONCE_SECONDS` goes on answering: who asks for
+        the value then finds it."""
+        sure = [use for use in uses if use.sure]
+        found = {use: self._at_hand((use.store, tenant, use.name)) for use in sure}
+        asked = {asyncio.ensure_future(self._seek(use, tenant)): use for use in sure if found[use] is None}
+        if asked:
+            for task in asked:
+                self._seeking.add(task)
+                task.add_done_callback(self._seeking.discard)
+            done, _ = await asyncio.wait(asked, timeout=AT_ONCE_SECONDS)
+            found |= {asked[task]: task.result() for task in done}
+        return [use.facts(value.version, use.targets[0]) for use in sure if (value := found[use]) is not None]
 
     async def inject(self, hand: str, plan_id: str, step_id: str, target: Target) -> Injections:
         """See ``ports.Secrets``."""
@@ -110,10 +129,9 @@ class Broker:
     async def _fresh(self, key: _Key, ask: Callable[[], Awaitable[SecretValue]]) -> SecretValue:
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:
-            self.sweep()
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][1]
+            known = self._at_hand(key)
+            if known is not None:
+                return known
             # What changes while the store answers may be in the answer, or not.
             asked_at, changes = self._clock(), self._changes
             found = await ask()
@@ -123,6 +141,20 @@ class Broker:
             while len(self._kept) > KEPT_MAX:
                 self._kept.popitem(last=False)
             return found
+
+    def _at_hand(self, key: _Key) -> SecretValue | None:
+        self.sweep()
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+    async def _seek(self, use: SecretUse, tenant: str) -> SecretValue | None:
+        """The value where there is one; what is wrong, whoever needs it is told."""
+        try:
+            return await self.value(use.store, tenant, use.name)
+        except HandrailError:
+            return None
 
     def forget(self, tenant: str, name: str) -> None:
         """What somebody changed here is asked for anew at once; also where its store answers at this moment.
@@ -142,6 +174,9 @@ class Broker:
 
     async def close(self) -> None:
         """Forget every value and close the stores."""
+        for task in self._seeking:
+            task.cancel()
+        await asyncio.gather(*self._seeking, return_exceptions=True)
         self._kept.clear()
         await asyncio.gather(*(store.close() for store in self._stores.values()), return_exceptions=True)
 
@@ -179,7 +214,8 @@ class _Step:
         """Name -> the value that the step keeps."""
         self._former: list[str] = []
         """Tokens whose time was over while the step ran."""
-        self._recorded: set[tuple[str, str]] = set()
+        self._recorded = [*call.opened]
+        """Facts of the uses that are on record."""
         self._redactor: Redactor | None = None
         self._echoed: set[str] = set()
         """Names of those that came back, on record."""
@@ -193,13 +229,11 @@ class _Step:
             current = await self._current(use)
             self._require_under_way()
             self._take(use, current)
-        new = [use for use in due if (use.name, target.origin) not in self._recorded]
+        facts = [use.facts(self._given[use.name].version, target.origin) for use in due]
+        new = [one for one in facts if one not in self._recorded]
         if new:
-            await self._broker.record(
-                EntryType.SECRET_USED, self.call, [self._facts(use, target.origin) for use in new]
-            )
-            self._recorded |= {(use.name, target.origin) for use in new}
-            self._redactor = None
+            await self._broker.record(EntryType.SECRET_USED, self.call, new)
+            self._recorded += new
         self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
@@ -220,11 +254,13 @@ class _Step:
 
     def _take(self, use: SecretUse, current: SecretValue) -> None:
         """A step goes on with the secret that it began with; a token's time may be over before it ends."""
+        if use.name not in self._given:
+            self._redactor = None
         before = self._given.setdefault(use.name, current)
         if use.connection is not None and before.version != current.version:
             self._given[use.name] = current
             self._former.append(before.value)
-            self._recorded = {one for one in self._recorded if one[0] != use.name}
+            self._redactor = None
 
     def clean(self, text: str) -> str:
         """See ``ports.SecretStep``."""
@@ -234,7 +270,8 @@ class _Step:
         """See ``ports.SecretStep``."""
         if not self._given:
             return text
-        cleaned = await asyncio.to_thread(self._redact().text, text)
+        clean = self._redact().text
+        cleaned = clean(text) if len(text) <= INLINE_MAX_CHARACTERS else await asyncio.to_thread(clean, text)
         if cleaned != text:
             await self._tell_of_echo()
         return cleaned
@@ -258,7 +295,8 @@ class _Step:
         if not held:
             return
         self._echoed |= {use.name for use in held}
-        await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
+        facts = [use.facts(self._given[use.name].version) for use in held]
+        await self._broker.record(EntryType.SECRET_ECHOED, self.call, facts)
 
     def _require_under_way(self) -> None:
         """An adapter that goes on with a call that has ended, or that a freeze has, is given nothing for it."""
@@ -272,11 +310,6 @@ class _Step:
             sent = [use.placed(self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
             self._redactor = Redactor([*values, *self._former, *(one.removeprefix("Basic ") for one in sent)])
         return self._redactor
-
-    def _facts(self, use: SecretUse, target: str) -> Mapping[str, str]:
-        place = {"store": use.store} if use.connection is None else {"connection": use.connection}
-        facts = {"secret": use.name, **place, "version": self._given[use.name].version}
-        return {**facts, "target": target} if target else facts
 
 
 def problem_of(error: HandrailError) -> str:

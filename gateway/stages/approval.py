@@ -19,10 +19,11 @@ from gateway.model import (
     StepStatus,
 )
 from gateway.ports import ApprovalAnswer, ApprovalRow, Purpose, Signer, Typ
+from gateway.questions import Question
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
-from gateway.state import PlanState, Question, StepState
+from gateway.state import PlanState, StepState
 from gateway.webauthn import Assertion, RelyingParty, SecurityKey
 
 ANSWER_SECONDS = 300
@@ -72,11 +73,13 @@ def rebind(
     """
     rebound: dict[str, Question] = {}
     for name in list(requests):
-        question = outdated.get(name)
-        if question is None or question.request is None or not question.asks_the_same(plan.steps[name]):
+        question, state = outdated.get(name), plan.steps[name]
+        if question is None or question.request is None:
+            continue
+        if not question.asks_the_same(state.decision, state.manifest_digest, state.args_sha256):
             continue
         del requests[name]
-        plan.steps[name].wait_for(question.request, asked=question.asked + 1)
+        state.wait_for(question.request, asked=question.asked + 1)
         rebound[name] = question
     return rebound
 

@@ -1,9 +1,11 @@
-"""Step 6: a credential good for one exact call, minted just before its intent goes on record."""
+"""Step 6: a credential good for one exact call, minted just before its intent goes on record, and the secrets that its
+hand names, where it is known by now that they go with it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from gateway.model import Obligations
-from gateway.ports import Credentials
+from gateway.ports import Credentials, Hands
 from gateway.randomness import random_id
 from gateway.stages import offer, release
 from gateway.state import PlanState, StepState
@@ -25,6 +27,23 @@ def mint(
             state.step_jti = random_id()
             continue
         state.credential, state.step_jti = mint_one(plan, state, credentials, ttl_max_seconds=ttl_max_seconds, now=now)
+
+
+async def open_secrets(plan: PlanState, states: Sequence[StepState], hands: Hands) -> None:
+    """Have the intent of each of ``states`` say which secrets the step is given. One whose answer may be known already
+    may be given none."""
+    asking = [
+        (state, state.manifest)
+        for state in states
+        if state.credential
+        and state.manifest is not None
+        and state.manifest.secrets
+        and not state.manifest.actions[state.step.action].cacheable
+    ]
+    if asking:
+        opened = await asyncio.gather(*(hands.opened(plan.plan.tenant, manifest) for _, manifest in asking))
+        for (state, _), facts in zip(asking, opened, strict=True):
+            state.opened = facts
 
 
 def mint_one(

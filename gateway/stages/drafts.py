@@ -8,9 +8,10 @@ from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalRequest, Effect, Retry, StepStatus
+from gateway.questions import Question
 from gateway.reasons import Reason
 from gateway.stages import offer, release
-from gateway.state import UNKNOWN, PlanState, Question, StepState
+from gateway.state import UNKNOWN, PlanState, StepState
 
 ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
@@ -157,6 +158,8 @@ def describe(plan: PlanState, this: Round) -> Drafts:
             )
             continue
         entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
+        for facts in state.opened:
+            entries.add(state, EntryType.SECRET_USED, facts=facts)
         entries.add(state, EntryType.STEP_DISPATCHED)
     return entries
 

@@ -14,10 +14,11 @@ from gateway.mcp_methods import needs_its_client
 from gateway.messages_api import showing
 from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
+from gateway.questions import Question
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
 from gateway.settings import PolicySettings
 from gateway.stages import release
-from gateway.state import PlanState, Question, StepState
+from gateway.state import PlanState, StepState
 
 
 async def decide(

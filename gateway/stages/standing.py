@@ -8,8 +8,9 @@ from gateway.errors import Refused
 from gateway.freeze import Concern, Freeze, FreezeState
 from gateway.model import IssuerKey, Principal, StepStatus
 from gateway.ports import Directory, Hands, PolicyEngine
+from gateway.questions import Question
 from gateway.reasons import Reason
-from gateway.state import PlanState, Question, StepError, StepState
+from gateway.state import PlanState, StepError, StepState
 
 
 async def fallen(

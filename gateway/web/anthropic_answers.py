@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
@@ -13,8 +13,6 @@ from gateway.ingress.anthropic.exchange import Answer
 from gateway.web.access import ResponseAborted
 from gateway.web.anthropic_requests import REQUEST_ID
 from gateway.web.sse import HEARTBEAT_SECONDS, departed
-
-Result = TypeVar("Result")
 
 _log = structlog.get_logger(__name__)
 
@@ -43,23 +41,34 @@ class AnswerStream:
         self._still_permitted = still_permitted
         self._permitted_at = time.monotonic()
         self._send_timeout_seconds = send_timeout_seconds
+        self._begun = False
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
+        answering = asyncio.create_task(self._answer(send))
         departure = asyncio.create_task(departed(receive))
         try:
-            answer = await _unless(departure, self._answering)
-            if answer is None:
-                _log.info("client left before its answer began")
-                raise ResponseAborted
-            try:
-                await _unless(departure, self._pump(answer, send))
-            finally:
-                answer.gone.set()
-                await _close(answer.parts)
+            await asyncio.wait({answering, departure}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             departure.cancel()
-            await asyncio.gather(departure, return_exceptions=True)
+            left = not answering.done()
+            answering.cancel()
+            await asyncio.gather(answering, departure, return_exceptions=True)
+            self._answering.close()  # where it was never begun
+        if left and not self._begun:
+            _log.info("client left before its answer began")
+            raise ResponseAborted
+        if not left:
+            answering.result()
+
+    async def _answer(self, send: Send) -> None:
+        answer = await self._answering
+        self._begun = True
+        try:
+            await self._pump(answer, send)
+        finally:
+            answer.gone.set()
+            await _close(answer.parts)
 
     async def _pump(self, answer: Answer, send: Send) -> None:
         headers = {REQUEST_ID: self._request_id, **answer.headers}
@@ -86,17 +95,6 @@ class AnswerStream:
         except TimeoutError:
             _log.info("client takes nothing of its answer; closing it")
             raise ResponseAborted from None
-
-
-async def _unless(departure: asyncio.Task[None], work: Coroutine[Any, Any, Result]) -> Result | None:
-    """What the work gives; ``None`` where the client left before, which ends it."""
-    working = asyncio.create_task(work)
-    try:
-        await asyncio.wait({working, departure}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _close(parts: AsyncIterator[bytes]) -> None:

@@ -132,14 +132,14 @@ async def test_a_signature_under_way_is_not_shared_with_who_means_what_came_afte
     async with open_log(engine, checkpoint_interval_seconds=60) as one, open_log(engine, "g2") as two:
         await one.append(Append([draft()]))
         await one.signed_head()
-        sign = one._sign
+        sign = one.heads.sign
 
         def slowly(size, root):
             signing.set()
             going_on.wait(30)
             return sign(size, root)
 
-        monkeypatch.setattr(one, "_sign", slowly)
+        monkeypatch.setattr(one.heads, "sign", slowly)
         early = asyncio.create_task(one.signed_head())
         await until(signing.is_set)
         [index] = await two.append(Append([draft(1)]))

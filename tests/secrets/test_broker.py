@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from gateway.errors import Refused, Unavailable
 from gateway.ports import Append, HandFailure, SecretValue, Target
 from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
-from gateway.secrets.broker import KEPT_MAX, Broker
+from gateway.redaction import MARK
+from gateway.secrets import broker
+from gateway.secrets.broker import INLINE_MAX_CHARACTERS, KEPT_MAX, Broker
 from hand_adapters import secrets as served
 from hand_adapters.contract import HandError
 from tests.hands.hands_support import call
@@ -226,6 +229,73 @@ async def test_what_comes_back_is_on_record_once_whether_it_was_searched_before_
     assert [entry.type for entry in desk.log.entries].count(EntryType.SECRET_ECHOED) == 1
 
 
+async def test_what_an_intent_says_needs_no_entry_of_its_own() -> None:
+    desk = Desk()
+    opened = await desk.broker.opened("default", [USE])
+    assert opened == [{"secret": "token", "store": "store", "version": "1", "target": TARGET.origin}]
+    async with desk.broker.serving(replace(CALL, opened=opened), [USE]) as step:
+        assert (await step.inject(TARGET)).headers == {"Authorization": "Bearer the-first-value"}
+        assert desk.log.entries == []
+    assert desk.store.reads == 1
+
+
+async def test_a_value_that_was_rotated_since_the_intent_has_an_entry_of_its_own() -> None:
+    desk = Desk()
+    opened = await desk.broker.opened("default", [USE])
+    desk.store.values["default", "token"] = ("the-second-value", "2")
+    desk.broker.forget("default", "token")
+    async with desk.broker.serving(replace(CALL, opened=opened), [USE]) as step:
+        assert (await step.inject(TARGET)).headers == {"Authorization": "Bearer the-second-value"}
+    assert [entry.facts["version"] for entry in desk.log.entries] == ["2"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        replace(USE, targets=(TARGET.origin, "https://other.example:443")),
+        replace(USE, methods=("GET",)),
+        replace(USE, paths=("/here",)),
+        replace(USE, store="", connection="crm"),
+    ],
+    ids=["two targets", "a method", "a path", "a person's token"],
+)
+async def test_what_may_not_go_with_a_call_is_not_said_before(use: SecretUse) -> None:
+    desk = Desk()
+    assert await desk.broker.opened("default", [use]) == []
+    assert desk.store.reads == 0
+
+
+async def test_an_intent_does_not_wait_for_a_store_and_who_asks_afterwards_has_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    desk.store.gate = asyncio.Event()
+    monkeypatch.setattr(broker, "AT_ONCE_SECONDS", 0)
+    assert await desk.broker.opened("default", [USE]) == []
+    async with desk.broker.serving(CALL, [USE]) as step:
+        injecting = asyncio.create_task(step.inject(TARGET))
+        await until(lambda: desk.store.reads == 1)
+        desk.store.gate.set()
+        await injecting
+    assert desk.store.reads == 1
+    assert [entry.type for entry in desk.log.entries] == [EntryType.SECRET_USED]
+
+
+async def test_an_intent_says_nothing_of_what_cannot_be_had() -> None:
+    desk = Desk()
+    desk.store.gone = True
+    assert await desk.broker.opened("default", [USE, replace(USE, store="nowhere")]) == []
+
+
+async def test_a_broker_that_is_closed_seeks_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    desk.store.gate = asyncio.Event()
+    monkeypatch.setattr(broker, "AT_ONCE_SECONDS", 0)
+    await desk.broker.opened("default", [USE])
+    await desk.broker.close()
+    assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+
 class Adapter:
     """Asks for its injections and then fails in the way it is told."""
 
@@ -235,6 +305,17 @@ class Adapter:
     async def run(self, asked: Any) -> HandResult:
         await asked.inject("https", "api.example", 443)
         raise self.failure
+
+
+@pytest.mark.parametrize("length", [0, INLINE_MAX_CHARACTERS], ids=["short", "long"])
+async def test_what_is_searched_while_it_comes_is_told_of_once(length: int) -> None:
+    desk = Desk()
+    async with desk.broker.serving(CALL, [USE]) as step:
+        assert await step.search("the-first-value") == "the-first-value"  # nothing was given yet
+        await step.inject(TARGET)
+        for _ in range(2):
+            assert await step.search("." * length + "the-first-value") == "." * length + MARK
+    assert [entry.type for entry in desk.log.entries] == [EntryType.SECRET_USED, EntryType.SECRET_ECHOED]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import orjson
 import pytest
 
 from gateway.errors import Refused, Unavailable
-from gateway.ports import Target
+from gateway.ports import HandFailure, Target
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
+from hand_adapters.contract import HandError
 from hand_adapters.http import HttpAdapter
 from tests.canaries import Canaries, rows_of
 from tests.secrets.world import HOWS, Api, World, hand, opened
@@ -107,7 +108,7 @@ async def test_a_secret_that_is_not_there_stops_the_call_before_it_is_sent(tmp_p
 async def test_nothing_is_sent_where_the_use_cannot_be_put_on_record(
     tmp_path: Path, api: Api, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(tmp_path, api, BEARER) as world:
+    async with opened(tmp_path, api, {"token": {"place": "bearer", "methods": ["GET"]}}) as world:
         await set_secret(world, "token", canaries.plant())
 
         async def full(*_: Any) -> None:
@@ -117,6 +118,63 @@ async def test_nothing_is_sent_where_the_use_cannot_be_put_on_record(
         step = await world.call()
         assert (step["status"], step["error"]["code"]) == ("failed", Reason.LOG_UNAVAILABLE)
         assert api.headers == []
+
+
+async def test_a_use_that_is_sure_is_on_record_with_the_intent(tmp_path: Path, api: Api, canaries: Canaries) -> None:
+    async with opened(tmp_path, api, BEARER) as world:
+        await set_secret(world, "token", canaries.plant())
+        step = await world.call()
+        [use], [intent] = world.entries("SECUSE"), world.entries("STPDSP")
+        assert (use["plan_id"], use["step_id"]) == (step["plan_id"], step["id"])
+        assert use["facts"] == {"secret": "token", "store": "sealed", "version": "1", "target": api.url}
+        assert use["time"] == intent["time"], "one commit"
+
+
+async def test_where_the_intent_cannot_be_recorded_neither_is_its_use_and_nothing_is_sent(
+    tmp_path: Path, api: Api, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, api, BEARER) as world:
+        await set_secret(world, "token", canaries.plant())
+
+        async def full(*_: Any) -> None:
+            raise Unavailable(Reason.LOG_UNAVAILABLE, "disk full")
+
+        monkeypatch.setattr(world.gateway.log, "append", full)
+        with pytest.raises(Unavailable):
+            await world.call()
+        assert (api.headers, world.entries("SECUSE")) == ([], [])
+
+
+async def test_no_store_is_asked_for_a_step_that_is_denied(
+    tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, api, BEARER) as world:
+        asked: list[str] = []
+
+        async def read(_tenant: str, name: str) -> Any:
+            asked.append(name)
+            raise Unavailable(Reason.SECRET_UNAVAILABLE, "away")
+
+        monkeypatch.setattr(world.gateway.secrets.sealed, "read", read)
+        step = await world.call(unknown="an argument off the schema")
+        assert (step["status"], asked) == ("denied", [])
+        assert (await world.call())["error"]["code"] == Reason.SECRET_UNAVAILABLE
+        assert asked == ["token", "token"], "for the intent, and for the request"
+
+
+async def test_a_call_that_was_withheld_after_its_intent_has_the_use_on_record_and_sends_nothing(
+    tmp_path: Path, api: Api, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, api, BEARER) as world:
+        await set_secret(world, "token", canaries.plant())
+
+        async def busy(*_: Any, **__: Any) -> Any:
+            raise HandError(Reason.HAND_BUSY, HandFailure.NOT_EXECUTED)
+
+        monkeypatch.setattr(world.gateway.hands.guards["crm"], "run", busy)
+        step = await world.call()
+        assert (step["status"], step["error"]["code"]) == ("failed", Reason.HAND_BUSY)
+        assert (len(world.entries("SECUSE")), api.headers) == (1, [])
 
 
 async def test_an_argument_cannot_take_the_place_of_a_secret(tmp_path: Path, api: Api, canaries: Canaries) -> None:

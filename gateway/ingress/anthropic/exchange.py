@@ -132,12 +132,7 @@ class Exchange:
             raise
 
     async def _answer(self) -> Answer:
-        begun = asyncio.ensure_future(self._channel.begun.wait())
-        try:
-            await asyncio.wait({begun, self._step}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            begun.cancel()
-        if not self._channel.begun.is_set():
+        if not await self._channel.head(self._step):
             return await self._without_relay(self._step.result())
         headers = passed(self._channel.answered)
         if self._channel.status == 200 and _is_stream(self._channel.answered):
@@ -213,7 +208,7 @@ class Exchange:
         finally:
             self._channel.gone.set()  # whatever came: a client that left waits for no more of it
         step = view["steps"][0]
-        said_by_provider = self._channel.begun.is_set() and self._channel.status >= 400
+        said_by_provider = self._channel.begun and self._channel.status >= 400
         told = said_by_provider and step["status"] == StepStatus.FAILED and "receipt" in step
         if not told and self.succeeded(view) is None:
             raise Refused(Reason.HAND_LOST_REPLY)

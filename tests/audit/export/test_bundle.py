@@ -226,7 +226,7 @@ async def test_a_kept_checkpoint_shows_that_the_log_only_grew(house: House) -> N
 
 async def test_a_checkpoint_between_hashes_cannot_be_compared_and_that_is_said(house: House) -> None:
     await house.fill(10)
-    note = house.log._sign(13, house.log.reader.root(13)).encode()
+    note = house.log.heads.sign(13, house.log.reader.root(13)).encode()
     await house.fill(40)
     raw = await house.bundle(first=40, end=45, key_changes=False)
     trust = canonical(house.trust())
@@ -239,9 +239,9 @@ async def test_a_checkpoint_between_hashes_cannot_be_compared_and_that_is_said(h
 async def test_a_log_that_was_rolled_back_or_rewritten_is_told_by_a_kept_checkpoint(house: House) -> None:
     raw = await house.bundle()
     size = house.log.reader.head()[0]
-    longer = house.log._sign(size + 5, bytes(32)).encode()
+    longer = house.log.heads.sign(size + 5, bytes(32)).encode()
     assert "rolled back" in said(check(raw, house.key, kept=[("k", longer)]), Verdict.FAILED)["kept checkpoint"]
-    forked = house.log._sign(size, bytes(32)).encode()
+    forked = house.log.heads.sign(size, bytes(32)).encode()
     assert (
         "rewritten, or forked" in said(check(raw, house.key, kept=[("k", forked)]), Verdict.FAILED)["kept checkpoint"]
     )

@@ -167,6 +167,6 @@ async def test_a_signature_by_a_key_that_was_rotated_meanwhile_is_not_written(
             else told(purpose)
         )
         with pytest.raises(NoteInvalid, match="does not verify"):
-            log._sign(1, bytes(32))
+            log.heads.sign(1, bytes(32))
         signer.active_jwk = told
-        assert "\u2014" in log._sign(1, bytes(32))
+        assert "\u2014" in log.heads.sign(1, bytes(32))
