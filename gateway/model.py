@@ -158,6 +158,19 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a caller showed. Whatever outlives their request ends with it.
+
+    Attributes:
+        key_id: of an API key.
+        links: ids of the links of an access token's subject, or of a certificate.
+    """
+
+    key_id: str | None = None
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerKey:
     """A public key of an issuer with its validity (seconds since the epoch; ``None`` is unbounded).
 
@@ -278,6 +291,10 @@ class TurnKind(StrEnum):
     END = "end"
 
 
+MILLIONTHS: Final = 1_000_000
+"""Of a currency's unit: what a run costs is counted in whole ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTurn:
     """The turn of a run that a plan is.
@@ -288,6 +305,7 @@ class RunTurn:
         attempt: how often the same was put to models, this time included.
         steps: of the run, those of this turn included.
         tokens: that the run had used before.
+        spent: that the run had cost before, in millionths of its currency's unit; ``None`` where nobody knows.
     """
 
     run_id: str
@@ -297,6 +315,7 @@ class RunTurn:
     attempt: int
     steps: int
     tokens: int
+    spent: int | None
 
 
 @dataclass(frozen=True, slots=True)

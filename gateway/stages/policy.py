@@ -11,7 +11,7 @@ from gateway.canonical import Written, canonical
 from gateway.commitments import commit
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
-from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
+from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, RunTurn, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
 from gateway.settings import PolicySettings
@@ -145,6 +145,7 @@ def build_input(
             "context_id": plan.plan.context_id,
             "issuer": plan.plan.issuer.id,
             "purpose": plan.plan.purpose,
+            **({} if plan.plan.run is None else {"run": _run_document(plan.plan.run)}),
         },
         "steps": [
             {
@@ -166,6 +167,12 @@ def build_input(
             "spent": {**_spent(plan, states), **before["spent"]},
         },
     }
+
+
+def _run_document(run: RunTurn) -> dict[str, Any]:
+    """What a run used before this turn; without ``spent`` where nobody knows what it cost."""
+    known = {} if run.spent is None else {"spent": run.spent / MILLIONTHS}
+    return {"brain": run.brain, "turn": run.number, "steps": run.steps, "tokens": run.tokens, **known}
 
 
 def _with_written_args(policy_input: Mapping[str, Any], states: Sequence[StepState]) -> dict[str, Any]:
