@@ -371,9 +371,9 @@ async def test_a_key_that_is_missing_is_said_once_and_again_when_it_is_there(
 
 async def test_a_tool_whose_hand_is_not_there_is_said_to_be_denied(world: World) -> None:
     customs = [custom(name) for name in ("crm__read", "crm__fly", "erp__pay")]
-    world.service.agent("agent_2", toolset(ASK, bash=ASK, sudo=ASK), *customs)
+    world.service.agent("agent_2", toolset(ASK, bash=ASK, glob=ASK), *customs)
     shown = await world.gateway.managed_agents.agent(world.people["op"], "cloud", "agent_2")
     words = {one["tool"]: (one["hand"], one["lacks"]) for one in shown["policies"]}
-    assert words == {"*": (None, None), "bash": ("claude", None), "sudo": ("claude", "action")}
+    assert words == {"*": (None, None), "bash": ("claude", None), "glob": ("claude", "action")}
     tools = {one["tool"]: (one["hand"], one["lacks"]) for one in shown["custom_tools"]}
     assert tools == {"crm__read": ("crm", None), "crm__fly": ("crm", "action"), "erp__pay": ("erp", "hand")}
