@@ -1,4 +1,4 @@
-"""The hands, the operator's word on each of their actions, and the jail that they run in."""
+"""The hands, and the operator's word on each of their actions."""
 
 import re
 from pathlib import Path
@@ -35,20 +35,6 @@ def holds_a_secret(name: str, value: str) -> bool:
     """Whether a variable looks like one that holds a secret: a word of its name says so, or its value has the form."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     return not _SECRET_WORDS.isdisjoint(words) or _SECRET_VALUE.search(value) is not None
-
-
-class JailSettings(Section):
-    """The sandbox for hand processes."""
-
-    bwrap: Path | None = Field(None, description="The bubblewrap program. Default: found on PATH.")
-    uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
-    gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
-    memory_budget_bytes: int = Field(
-        40 * 2**30,
-        ge=2**26,
-        description="Where there is no cgroup: processes x address space of all jails stay under this. It bounds what "
-        "they may map, not what they hold in memory, so it may exceed the machine's.",
-    )
 
 
 class PaginationSettings(Section):
@@ -237,7 +223,9 @@ class HandSettings(Section):
         McpClientSettings(), description="mcp: what the server may send to clients while a call runs; see below."
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
-    jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
+    jail_profile: Identifier = Field(
+        "default", description="mcp, process, python, wasm: jail profile; default, strict or build."
+    )
     env: dict[VariableName, str] = Field(
         {},
         description="mcp, process, python: variables of its environment. No secret may enter a jail, so none that "
