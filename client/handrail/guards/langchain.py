@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from langchain.agents.middleware import AgentMiddleware, ToolCallRequest
 from langchain.messages import ToolMessage
-from langgraph.types import Command
 
 from handrail.guard import Denied, Guard, text_of
 
-Result: TypeAlias = ToolMessage | Command[Any]
+Result: TypeAlias = Any
+"""A ``ToolMessage``, or a ``Command`` to the graph."""
 
 
 class GuardMiddleware(AgentMiddleware[Any, Any]):  # type: ignore[misc]  # mypy does not see the framework
