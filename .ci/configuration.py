@@ -35,6 +35,7 @@ from gateway.settings import (
     PaginationSettings,
     Pkcs11Settings,
     PresidioSettings,
+    PriceSettings,
     ProcessingSettings,
     PythonSettings,
     RecogniserSettings,
@@ -131,6 +132,12 @@ BRAINS = """\
 ## [brains.ID]
 
 A model that runs may be put to: see [runs](runs.md#brains). `ID` is a lower-case name.
+"""
+
+PRICES = """\
+## [brains.ID.prices]
+
+What a brain's answers cost: see [runs](runs.md#what-it-costs).
 """
 
 MANAGED_AGENTS = """\
@@ -334,7 +341,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [BRAINS, _table(BrainSettings, None)]
+    parts += [BRAINS, _table(BrainSettings, None, skip={"prices"}), PRICES, _table(PriceSettings, None)]
     parts += [MANAGED_AGENTS, _table(ManagedAgentsSettings, None, skip={"environment"})]
     parts += [ENVIRONMENT, _table(EnvironmentSettings, None)]
     tables = {"actions", "binds", "database", "egress", "mail", "mcp", "model", "python", "secrets", "slo", "wasm"}

@@ -7,14 +7,14 @@ from dataclasses import replace
 from gateway.certificates import Certificate, CertificateName, NameKind, checked_name
 from gateway.errors import Absent, Malformed, Refused
 from gateway.identity.bearers import Bearers, tenants_of
-from gateway.model import CONNECTOR_PREFIX, RUNS, Issuer, Principal, Role
+from gateway.model import CONNECTOR_PREFIX, RUNS, Issuer, Principal, Role, Shown
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
 from gateway.settings import ServerSettings
 from gateway.store.administrators import Administrators
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import CERTIFICATE, TOKEN, Identity, LinkView
-from gateway.store.directory_rows import API_KEY_PREFIX
+from gateway.store.directory_rows import API_KEY_PREFIX, Linked, key_id_of
 from gateway.store.sessions import Session
 from keys.keyset import Keyset
 
@@ -48,6 +48,41 @@ class Callers(SqlDirectory):
             return await super().authenticate(token, now)
         return await self.bearers.authenticate(token, now, certificate, audiences)
 
+    async def shown(
+        self, token: str, now: float, certificate: Certificate | None = None, audiences: Collection[str] = ()
+    ) -> Shown:
+        """What stands behind an API key or an access token; :meth:`check_shown` says later whether it holds still.
+        Arguments and refusals are those of :meth:`authenticate`."""
+        if token.startswith(API_KEY_PREFIX):
+            return Shown(key_id=key_id_of(token))
+        link_id, _ = await self.bearers.linked(token, now, certificate, audiences)
+        return Shown(links=(link_id,))
+
+    async def shown_by(self, certificate: Certificate) -> Shown:
+        """The same of a client certificate. Raises ``log.unavailable``."""
+        return Shown(links=tuple(one.link_id for one in await self._links_of(certificate)))
+
+    async def check_shown(self, shown: Shown, now: float) -> None:
+        """Whether what a caller showed holds still. An access token may be over by now: its subject's link is not.
+
+        Raises:
+            Refused: ``auth.invalid`` for a key or a link that was revoked, or of an issuer that is not believed any
+                more; ``auth.expired`` for a key.
+            Unavailable: the database cannot be read.
+        """
+        if shown.key_id is not None:
+            await self.holder(shown.key_id, now)
+        elif not shown.links:
+            raise Refused(Reason.AUTH_INVALID, "nothing was shown")
+        for link_id in shown.links:
+            linked = await self.link_of(link_id)
+            if linked is None or linked.principal is None or not self._vouched(linked):
+                raise Refused(Reason.AUTH_INVALID, "a link or an issuer that is no more")
+
+    def _vouched(self, linked: Linked) -> bool:
+        """Whether the source of a link still counts: the gateway's own authorities, or an issuer that is believed."""
+        return linked.source in set(NameKind) or self.bearers.believed(linked.source)
+
     async def holder_of(self, certificate: Certificate, now: float) -> Principal:
         """The principal that a client certificate stands for, by its thumbprint or by any name in it.
 
@@ -58,16 +93,20 @@ class Callers(SqlDirectory):
         """
         if not certificate.good_at(now):
             raise Refused(Reason.AUTH_EXPIRED, f"certificate {certificate.thumbprint}")
-        identities = [
-            Identity(CERTIFICATE, self._certificate_tenant, kind, value) for kind, value in certificate.identities
-        ]
-        found = [one for one in await asyncio.gather(*map(self.linked, identities)) if one is not None]
+        found = await self._links_of(certificate)
         if not found:
             raise Refused(Reason.AUTH_FORBIDDEN, f"certificate {certificate.thumbprint} is nobody's")
         people = {one.principal.id: one.principal for one in found if one.principal is not None}
         if len(people) != 1 or any(one.principal is None for one in found):
             raise Refused(Reason.AUTH_INVALID, f"certificate {certificate.thumbprint}: revoked, or of several")
         return people.popitem()[1]
+
+    async def _links_of(self, certificate: Certificate) -> list[Linked]:
+        """The links of all that a certificate is known by."""
+        identities = [
+            Identity(CERTIFICATE, self._certificate_tenant, kind, value) for kind, value in certificate.identities
+        ]
+        return [one for one in await asyncio.gather(*map(self.linked, identities)) if one is not None]
 
     async def link_certificate(
         self, actor: Principal, principal_id: str, shown: Certificate | CertificateName

@@ -13,7 +13,6 @@ def create() -> None:
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("notice", sa.String(length=32), nullable=False),
         sa.Column("approval_id", sa.String(length=64), nullable=False),
-        sa.Column("owner", sa.String(length=64), nullable=False, comment="The gateway that delivers it."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("next_at", sa.Float(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),

@@ -1,4 +1,4 @@
-"""Runs, their turns, and who drives them: a part of the first version."""
+"""Runs and their turns: a part of the first version."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ _MAC = "HMAC-SHA-256 over the row, by a key outside the database."
 
 
 def create() -> None:
-    """Three tables."""
+    """Two tables."""
     op.create_table(
         "runs",
         sa.Column("run_id", sa.String(length=64), nullable=False),
@@ -18,6 +18,8 @@ def create() -> None:
         sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of what was asked."),
         sa.Column("steps_max", sa.Integer(), nullable=False),
         sa.Column("tokens_max", sa.BigInteger(), nullable=False),
+        sa.Column("money_max", sa.BigInteger(), nullable=True, comment="In millionths of the currency's unit."),
+        sa.Column("currency", sa.String(length=3), nullable=False, comment="Empty where no brain had prices."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("deadline_at", sa.Float(), nullable=False),
         sa.Column("log_index", sa.BigInteger(), nullable=False, comment="Of the entry that says that it began."),
@@ -40,6 +42,7 @@ def create() -> None:
         ),
         sa.Column("steps", sa.Integer(), nullable=False, comment="Of the run, with this turn."),
         sa.Column("tokens", sa.BigInteger(), nullable=False, comment="Of the run, as known before this turn."),
+        sa.Column("spent", sa.BigInteger(), nullable=True, comment="Likewise, in millionths; NULL where nobody knows."),
         sa.Column("plan_id", sa.String(length=64), nullable=False, comment="Empty for the end."),
         sa.Column("gateway", sa.String(length=64), nullable=False, comment="That wrote it."),
         sa.Column("at", sa.Float(), nullable=False),
@@ -51,18 +54,3 @@ def create() -> None:
         comment="A turn of a run is one plan, or the end, whoever takes it: the database refuses a second row.",
     )
     op.create_index(op.f("ix_run_turns_plan_id"), "run_turns", ["plan_id"], unique=False)
-    op.create_table(
-        "run_drivers",
-        sa.Column("run_id", sa.String(length=64), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False, comment="1, 2, 3, ...; the newest counts."),
-        sa.Column("gateway", sa.String(length=64), nullable=False),
-        sa.Column(
-            "until",
-            sa.Float(),
-            nullable=False,
-            comment="Whoever comes later may take it over; far away where it is over.",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_drivers")),
-        comment="Which gateway takes a run forward. Only to save work: the turns keep two from doing one thing.",
-    )
-    op.create_index(op.f("ix_run_drivers_until"), "run_drivers", ["until"], unique=False)

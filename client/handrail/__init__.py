@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from handrail.answers import VerifiedAnswer, verify_answer, verify_answers
     from handrail.approvals import check_shown, sign_answer
-    from handrail.client import AsyncClient, Client
+    from handrail.async_client import AsyncClient
+    from handrail.client import Client
     from handrail.errors import (
         ApprovalMismatchError,
         CertificateRefused,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "answers": ("VerifiedAnswer", "verify_answer", "verify_answers"),
     "approvals": ("check_shown", "sign_answer"),
-    "client": ("AsyncClient", "Client"),
+    "async_client": ("AsyncClient",),
+    "client": ("Client",),
     "errors": (
         "ApprovalMismatchError",
         "CertificateRefused",

@@ -70,6 +70,7 @@ from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.client_calls import SqlClientCalls
 from gateway.store.freezes import SqlFreezes
+from gateway.store.leases import LeaseKind, SqlLeases
 from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
@@ -193,7 +194,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock,
         metrics,
     )
-    outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
+    outbox = SqlOutbox(engine, listeners(settings), root.derive("outbox rows"))
     undelivered = SqlUndelivered(engine, log, gateway_id, root.derive("undelivered rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox, undelivered)
     runs = SqlRuns(engine, gateway_id, root.derive("run rows"))
@@ -263,11 +264,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         client_calls=client_calls,
         known_calls=KnownCalls(client_calls.collecting, client_reports),
         hooks=ClaudeCodeHooks(client_calls, client_reports, settings.public_url),
-        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
+        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock, directory.check_shown)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=Deliveries(
             webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
             outbox=outbox,
+            leases=SqlLeases(engine, LeaseKind.WEBHOOK, gateway_id),
             log=log,
             look=lambda message: approvals.of(message.tenant, message.approval_id),
             metrics=metrics,

@@ -72,7 +72,7 @@ def release(session: Session, session_id: SessionArgument, connector: Connector)
 def _show_agent(out: Output, before: dict[str, Any], after: dict[str, Any], *, write: bool) -> None:
     then = {(word["toolset"], word["tool"]): word["policy"] for word in before.get("policies", [])}
     rows = [
-        [word["toolset"], word["tool"], _change(then, word, write=write), word.get("hand") or "denied"]
+        [word["toolset"], word["tool"], _change(then, word, write=write), _here(word, word.get("hand"))]
         for word in after.get("policies", [])
         if word["tool"] != "*"
     ]
@@ -82,7 +82,7 @@ def _show_agent(out: Output, before: dict[str, Any], after: dict[str, Any], *, w
         if word["tool"] == "*"
     ]
     custom = [
-        ["custom", one["tool"], "has none", f"{one['hand']}.{one['action']}" if one.get("hand") else "denied"]
+        ["custom", one["tool"], "has none", _here(one, f"{one.get('hand')}.{one.get('action')}")]
         for one in after.get("custom_tools", [])
     ]
     out.table(["of", "tool", "policy", "here"], [*rest, *rows, *custom], "The agent has no tools.")
@@ -94,6 +94,15 @@ def _show_agent(out: Output, before: dict[str, Any], after: dict[str, Any], *, w
         out.line("Nothing of it goes past the gateway.")
     elif not write:
         out.note("Set them: the same with --write.")
+
+
+def _here(one: dict[str, Any], where: str | None) -> str:
+    """Where calls of a tool go, or why they are denied."""
+    if not one.get("hand"):
+        return "denied"
+    if one.get("lacks") == "hand":
+        return f"denied: no hand {one['hand']} is pinned"
+    return f"denied: {one['hand']} has no action {one.get('action')}" if one.get("lacks") else str(where)
 
 
 def _change(then: dict[tuple[str, str], str], word: dict[str, Any], *, write: bool) -> str:

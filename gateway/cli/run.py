@@ -9,7 +9,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
-from gateway.cli.runs import show_run, verdict
+from gateway.cli.runs import show_run, used, verdict
 
 app = noun("run")
 
@@ -35,6 +35,9 @@ def run(
     data_class: Annotated[list[str] | None, typer.Option(help="A class of data that the model will see.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Most questions and calls together.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens, in and out together.")] = None,
+    money: Annotated[
+        float | None, typer.Option(min=0.000001, help="Most that its answers may cost, in the currency of the prices.")
+    ] = None,
     deadline: Annotated[int | None, typer.Option(min=1, help="Seconds that it may take, people included.")] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait: print the run and leave it to itself.")
@@ -53,6 +56,7 @@ def run(
         data_classes=data_class,
         steps=steps,
         tokens=tokens,
+        money=money,
         deadline_seconds=deadline,
     )
     if not detach:
@@ -70,6 +74,7 @@ def _followed(session: Session, view: dict[str, Any]) -> dict[str, Any]:
         for event in session.client.follow_run(run_id):
             turn = event["data"]
             if event["event"] == "done":
+                session.out.note(f"used: {used(turn)}")
                 return dict(turn)
             if turn.get("status") == "running":
                 if asked > len(turn.get("steps") or ()):

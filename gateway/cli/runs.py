@@ -14,7 +14,13 @@ from gateway.rendering import moment
 app = noun("runs")
 
 RunArgument = Annotated[str, typer.Argument(metavar="ID", help="As 'run' and 'runs list' show it.")]
-_EXITS = {RunStatus.DONE: Exit.GOOD, RunStatus.RUNNING: Exit.WAITING, RunStatus.WAITING: Exit.WAITING}
+_EXITS = {
+    RunStatus.DONE: Exit.GOOD,
+    RunStatus.RUNNING: Exit.WAITING,
+    RunStatus.WAITING: Exit.WAITING,
+    RunStatus.INTERRUPTED: Exit.WAITING,
+}
+_INTERRUPTED = "It goes on when a gateway takes it up: see the log of the gateways. To end it: handrail runs cancel {}"
 
 
 @command(app, "list", example="runs list", good="they were listed")
@@ -51,17 +57,19 @@ def verdict(view: dict[str, Any]) -> Exit:
 def show_run(out: Output, view: dict[str, Any]) -> None:
     """A run for people."""
     error = view.get("error") or {}
+    interrupted = view.get("interrupted_at")
     out.facts(
         [
             ("run", view.get("run_id")),
             ("status", view.get("status")),
             ("why", f"{error.get('code')}: {error.get('text')}" if error else ""),
             ("problem", error.get("problem")),
-            ("what to do", error.get("why")),
+            ("since", moment(interrupted) if interrupted else ""),
+            ("what to do", _INTERRUPTED.format(view.get("run_id")) if interrupted else error.get("why")),
             ("brain", view.get("brain")),
             ("begun", moment(view.get("created_at"))),
             ("ended", moment(view.get("ended_at")) if view.get("ended_at") else ""),
-            ("used", f"{_many(view.get('steps'), 'step')}, {_many(view.get('tokens'), 'token')}"),
+            ("used", used(view)),
             ("waits for", ", ".join(view.get("approvals") or [])),
         ]
     )
@@ -79,6 +87,20 @@ def show_run(out: Output, view: dict[str, Any]) -> None:
         out.section(str(view["text"]))
 
 
+def used(view: dict[str, Any]) -> str:
+    """What a run used so far."""
+    counted = [_many(view.get("steps"), "step"), _many(view.get("tokens"), "token")]
+    return ", ".join([*counted, *([_spent(view)] if view.get("currency") else [])])
+
+
+def _spent(view: dict[str, Any]) -> str:
+    """What its answers cost; empty where no brain had prices."""
+    if not view.get("currency"):
+        return ""
+    spent = view.get("spent")
+    return "cost not known" if spent is None else f"{float(spent):.6f}".rstrip("0").rstrip(".") + f" {view['currency']}"
+
+
 def _many(count: Any, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
@@ -91,9 +113,10 @@ def _show_page(out: Output, page: dict[str, Any]) -> None:
             one.get("brain"),
             f"{one.get('status')}: {one['code']}" if one.get("code") else one.get("status"),
             moment(one.get("created_at")),
+            _spent(one),
         ]
         for one in page.get("runs", [])
     )
-    out.table(["run", "for", "brain", "status", "begun"], rows, "There is no run.")
+    out.table(["run", "for", "brain", "status", "begun", "spent"], rows, "There is no run.")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")

@@ -73,7 +73,13 @@ class Bearers:
     async def authenticate(
         self, token: str, now: float, certificate: Certificate | None = None, audiences: Collection[str] = ()
     ) -> Principal:
-        """The principal behind an access token.
+        """The principal behind an access token. Arguments and refusals are those of :meth:`linked`."""
+        return (await self.linked(token, now, certificate, audiences))[1]
+
+    async def linked(
+        self, token: str, now: float, certificate: Certificate | None = None, audiences: Collection[str] = ()
+    ) -> tuple[str, Principal]:
+        """The link of an access token's subject, and the principal behind it.
 
         Args:
             certificate: what the client proved to hold.
@@ -94,7 +100,7 @@ class Bearers:
             profile = replace(profile, audiences=profile.audiences.union(audiences))
         verified = verify(unverified, profile, await provider.key(unverified.kid), now)
         _check_bound(verified, provider.settings, certificate, now)
-        return (await self.subject(provider, verified))[1]
+        return await self.subject(provider, verified)
 
     async def subject(self, provider: Provider, verified: VerifiedToken) -> tuple[str, Principal]:
         """The link of a token's subject, and who that is here with what this token's claims give.

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -21,7 +21,7 @@ from gateway.managed_agents.answering import Answerer
 from gateway.managed_agents.api import ServiceError, SessionsApi
 from gateway.managed_agents.conversation import Conversation
 from gateway.managed_agents.events import SESSION_ID
-from gateway.managed_agents.follower import LEASE_SECONDS, Follower
+from gateway.managed_agents.follower import Follower
 from gateway.managed_agents.following import Following, Parts
 from gateway.managed_agents.judging import Judge
 from gateway.managed_agents.mapping import Tools
@@ -30,10 +30,9 @@ from gateway.ports import Append
 from gateway.ports.managed_agents import SessionRecord, State
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import ManagedAgentsSettings
+from gateway.store.leases import LEASE_SECONDS, RENEW_SECONDS
 
 _log = structlog.get_logger("handrail.managed_agents")
-
-RENEW_SECONDS: Final = LEASE_SECONDS / 3
 
 
 def tools_of(settings: ManagedAgentsSettings) -> Tools:
@@ -68,8 +67,8 @@ class Connector:
     def start(self) -> None:
         """Begin to follow."""
         self._tasks = [
-            asyncio.create_task(self._every(self.settings.discover_seconds, self._discover)),
-            asyncio.create_task(self._every(self.renew_seconds, self._renew)),
+            asyncio.create_task(self._every(self.settings.discover_seconds, self._discover, "agents' sessions wait")),
+            asyncio.create_task(self._every(self.renew_seconds, self._renew, "leases of agents' sessions wait")),
         ]
 
     async def close(self) -> None:
@@ -89,8 +88,7 @@ class Connector:
     async def _free(self, record: SessionRecord) -> None:
         """Leave a session to the other gateways at once."""
         try:
-            unless = [self.parts.records.unless_lost(record, self.parts.clock())]
-            await self.parts.log.append(Append((), [self.parts.records.lease(record, 0.0)], unless=unless))
+            await self.parts.log.append(Append((), [self.parts.records.leave(record, self.parts.clock())]))
         except HandrailError as error:
             _log.info("a session is left when its lease is over", reason=str(error.reason))
 
@@ -128,8 +126,6 @@ class Connector:
             state=State.FOLLOWING,
             adopted_at=self.parts.clock(),
             since=so_far.newest,
-            owner="",
-            owned_until=0.0,
         )
         entry = EntryDraft(
             EntryType.AGENT_SESSION_ADOPTED,
@@ -155,7 +151,7 @@ class Connector:
         known = await self.parts.records.session(self.name, session_id)
         if known is None or not known.state.followed:
             raise Absent("session", session_id)
-        released = replace(known, state=State.RELEASED, owner="", owned_until=0.0)
+        released = replace(known, state=State.RELEASED)
         entry = EntryDraft(
             EntryType.AGENT_SESSION_ENDED,
             known.tenant,
@@ -163,7 +159,8 @@ class Connector:
             principal=actor.pseudonym,
             facts={"connector": self.name, "session": session_id, "released": "yes"},
         )
-        await self.parts.log.append(Append([entry], [self.parts.records.save_session(released)]))
+        records = self.parts.records
+        await self.parts.log.append(Append([entry], [records.save_session(released), records.drop(released)]))
         follower = self._followers.get(session_id)
         if follower is not None:
             follower[0].lose()
@@ -223,14 +220,15 @@ class Connector:
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
-    async def _every(self, seconds: float, work: Callable[[], Any]) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Any], trouble: str) -> None:
         while True:
             try:
                 await work()
+                self.parts.troubles.over(trouble, self.name)
             except HandrailError as error:
-                _log.warning("agents' sessions wait", reason=str(error.reason), detail=error.detail)
+                self.parts.troubles.tell(trouble, self.name, error)
             except Exception:  # noqa: BLE001
-                _log.exception("agents' sessions wait")
+                _log.exception(trouble)
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
@@ -258,8 +256,9 @@ class Connector:
         if SESSION_ID.fullmatch(session_id) and await self.parts.records.session(self.name, session_id) is None:
             try:
                 await self.follow(None, session_id)
+                self.parts.troubles.over("a session is not adopted", session_id)
             except Refused as error:
-                _log.warning("a session is not adopted", reason=str(error.reason), detail=error.detail)
+                self.parts.troubles.tell("a session is not adopted", session_id, error)
 
     async def _take_free(self) -> None:
         """Follow sessions that no gateway follows now."""
@@ -273,11 +272,8 @@ class Connector:
         self.parts.metrics.agent_sessions.labels(self.name).set(len(self._followers))
 
     async def _take(self, record: SessionRecord) -> None:
-        now = self.parts.clock()
-        until = now + LEASE_SECONDS
         try:
-            unless = [self.parts.records.unless_taken(record, now)]
-            await self.parts.log.append(Append((), [self.parts.records.lease(record, until)], unless=unless))
+            await self._lease(record)
         except Overtaken:
             return
         following = Following(record, self.tools, self.api, self.settings.on_behalf_of, self.settings.timeout_seconds)
@@ -291,11 +287,13 @@ class Connector:
         for follower, task in list(self._followers.values()):
             if task.done():
                 continue
-            record = follower.following.record
-            now = self.parts.clock()
             try:
-                unless = [self.parts.records.unless_taken(record, now)]
-                write = self.parts.records.lease(record, now + LEASE_SECONDS)
-                await self.parts.log.append(Append((), [write], unless=unless))
+                await self._lease(follower.following.record)
             except Overtaken:
                 follower.lose()
+
+    async def _lease(self, record: SessionRecord) -> None:
+        """Follow a session for a while. Raises ``Overtaken`` where another gateway does, or nobody is to."""
+        now = self.parts.clock()
+        unless, taken = self.parts.records.take(record, now, now + LEASE_SECONDS)
+        await self.parts.log.append(Append((), [taken], unless=unless))

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import Absent
 from gateway.managed_agents.connector import Connector
-from gateway.managed_agents.mapping import Way
+from gateway.managed_agents.mapping import Mapped, Way
 from gateway.managed_agents.policies import Needs
 from gateway.model import Principal
 from gateway.permissions import Permission, require
@@ -80,14 +80,16 @@ class ManagedAgents:
     async def agent(self, viewer: Principal, name: str, agent_id: str) -> dict[str, Any]:
         """What an agent needs. Raises as :meth:`Connector.needs`, and ``auth.forbidden``."""
         require(viewer, Permission.AGENTS_MANAGE)
-        agent, needed = await self._connector(viewer, name).needs(agent_id)
-        return _agent_view(name, agent_id, agent, needed)
+        connector = self._connector(viewer, name)
+        agent, needed = await connector.needs(agent_id)
+        return _agent_view(connector, agent_id, agent, needed)
 
     async def adopt(self, actor: Principal, name: str, agent_id: str) -> dict[str, Any]:
         """Give an agent the policies that it needs. Raises as ``Connector.set_policies``, and ``auth.forbidden``."""
         require(actor, Permission.AGENTS_MANAGE)
-        agent, needed = await self._connector(actor, name).set_policies(actor, agent_id)
-        return _agent_view(name, agent_id, agent, needed)
+        connector = self._connector(actor, name)
+        agent, needed = await connector.set_policies(actor, agent_id)
+        return _agent_view(connector, agent_id, agent, needed)
 
     def _connector(self, viewer: Principal, name: str) -> Connector:
         connector = self.connectors.get(name)
@@ -107,10 +109,10 @@ class ManagedAgents:
         }
 
 
-def _agent_view(name: str, agent_id: str, agent: Mapping[str, Any], needed: Needs) -> dict[str, Any]:
+def _agent_view(connector: Connector, agent_id: str, agent: Mapping[str, Any], needed: Needs) -> dict[str, Any]:
     version = agent.get("version")
     return {
-        "connector": name,
+        "connector": connector.name,
         "agent_id": agent_id,
         "name": str(agent.get("name", ""))[:256],
         "version": version if isinstance(version, int) else 0,
@@ -121,18 +123,20 @@ def _agent_view(name: str, agent_id: str, agent: Mapping[str, Any], needed: Need
                 "tool": word.tool,
                 "policy": word.policy,
                 "needed": "always_ask" if word.open else word.policy,
-                "hand": word.hand,
+                **_served(connector, word.to),
             }
             for word in needed.words
         ],
-        "custom_tools": [
-            {
-                "tool": tool,
-                "hand": None if mapped.way is Way.DENIED else mapped.hand,
-                "action": None if mapped.way is Way.DENIED else mapped.action,
-            }
-            for tool, mapped in needed.custom.items()
-        ],
+        "custom_tools": [{"tool": tool, **_served(connector, mapped)} for tool, mapped in needed.custom.items()],
         "hands_work_to": list(needed.others),
         "unknown": list(needed.unknown),
     }
+
+
+def _served(connector: Connector, to: Mapped | None) -> dict[str, Any]:
+    """Where calls of a tool go, and what is not there of it: without hand and action they are denied."""
+    if to is None or to.way is Way.DENIED:
+        return {"hand": None, "action": None, "lacks": None}
+    manifest = connector.parts.pipeline.hands.manifest(connector.settings.tenant, to.hand)
+    lacks = "hand" if manifest is None else None if to.action in manifest.actions else "action"
+    return {"hand": to.hand, "action": to.action, "lacks": lacks}

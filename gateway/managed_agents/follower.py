@@ -82,6 +82,7 @@ class Follower:
                 async with self.following.api.stream(self.following.record.session_id) as stream:
                     await self._catch_up()
                     self.problem = None
+                    self.parts.troubles.over("session is not followed now", self.following.record.session_id)
                     if not resumed:
                         resumed = True
                         await self._look_at_policies()
@@ -100,7 +101,7 @@ class Follower:
                 if isinstance(error, ServiceError) and error.status in _GONE:
                     await self._end()
                     return
-                _log.warning("session is not followed now", reason=str(error.reason), detail=error.detail)
+                self.parts.troubles.tell("session is not followed now", self.following.record.session_id, error)
             except Exception:  # noqa: BLE001 - whatever a service sends, its session is followed again
                 self.problem = HandrailError(Reason.INTERNAL)
                 _log.exception("session is not followed now")
@@ -221,15 +222,9 @@ class Follower:
         rows = [self._bypass_row(one) for one in new]
         if first:
             bypassed = replace(following.record, state=State.BYPASSED)
-            now = self.parts.clock()
-            saved = replace(bypassed, owner=self.parts.records.owner, owned_until=now + LEASE_SECONDS)
-            await self.parts.log.append(
-                Append(
-                    (),
-                    [self.parts.records.save_session(saved)],
-                    unless=[self.parts.records.unless_lost(following.record, now)],
-                )
-            )
+            records, now = self.parts.records, self.parts.clock()
+            unless = records.unless_lost(following.record, now)
+            await self.parts.log.append(Append((), [records.save_session(bypassed)], unless=unless))
             following.record = bypassed
         await following.save(self.parts, entries, *rows)
         for one in new:
@@ -275,17 +270,13 @@ class Follower:
         following = self.following
         failures = 0
         while True:
-            now = self.parts.clock()
-            ended = replace(following.record, state=State.ENDED, owner=self.parts.records.owner, owned_until=0.0)
+            records, now = self.parts.records, self.parts.clock()
+            ended = replace(following.record, state=State.ENDED)
             entry = following.entry(EntryType.AGENT_SESSION_ENDED, answered=len(following.answered_with(*Verdict)))
             try:
-                await self.parts.log.append(
-                    Append(
-                        [entry],
-                        [self.parts.records.save_session(ended)],
-                        unless=[self.parts.records.unless_lost(following.record, now)],
-                    )
-                )
+                unless = records.unless_lost(following.record, now)
+                writes = [records.save_session(ended), records.drop(ended)]
+                await self.parts.log.append(Append([entry], writes, unless=unless))
             except Overtaken:
                 return
             except Unavailable:
@@ -311,8 +302,6 @@ class Follower:
             _log.exception("a tool use is not answered")
 
 
-LEASE_SECONDS: Final = 30.0
-"""How long a gateway that died keeps a session from the others."""
 _NONE: Final = UseRecord("", "", "", "", 0.0, UseState.JUDGED)
 
 

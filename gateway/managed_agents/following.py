@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+import structlog
+
 from gateway.calls import HandResult
 from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError
 from gateway.managed_agents.api import SessionsApi
 from gateway.managed_agents.conversation import Conversation
 from gateway.managed_agents.events import ToolUse
@@ -16,11 +19,33 @@ from gateway.model import Principal
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, AuditLog
 from gateway.ports.managed_agents import Records, SessionRecord, UseRecord, UseState
+from gateway.reasons import Reason
 from gateway.telemetry import Metrics
+
+_log = structlog.get_logger("handrail.managed_agents")
 
 BACKOFF_MAX_SECONDS: Final = 30.0
 BYPASSED: Final = "bypassed"
 """Verdict of a tool use that went past the gateway: the last word on it."""
+
+
+class Troubles:
+    """What keeps things from going on: each is told the log once, again where it is another, and when it is over."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[Reason, str]] = {}
+
+    def tell(self, what: str, about: str, error: HandrailError) -> None:
+        """``what`` does not go on with ``about``, for this reason."""
+        told = (error.reason, error.detail)
+        if self._known.get((what, about)) != told:
+            self._known[what, about] = told
+            _log.warning(what, about=about, reason=str(error.reason), detail=error.detail)
+
+    def over(self, what: str, about: str) -> None:
+        """It goes on."""
+        if self._known.pop((what, about), None) is not None:
+            _log.info("no longer so", what=what, about=about)
 
 
 class Reports(Protocol):
@@ -45,6 +70,7 @@ class Parts:
     clock: Callable[[], float]
     pace_seconds: float = 0.5
     leaving: bool = False
+    troubles: Troubles = field(default_factory=Troubles)
 
     @property
     def log(self) -> AuditLog:
@@ -122,7 +148,7 @@ class Following:
                     entries,
                     [parts.records.save_use(use) for use in old],
                     [parts.records.insert_use(use) for use in new],
-                    unless=[parts.records.unless_lost(self.record, parts.clock())],
+                    unless=parts.records.unless_lost(self.record, parts.clock()),
                 )
             )
             self.uses.update({use.event_id: use for use in kept})

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.managed_agents.mapping import Mapped, Tools, Way
+from gateway.managed_agents.mapping import Mapped, Tools
 
 ASKING: Final = "always_ask"
 ALL: Final = "*"
@@ -28,13 +28,13 @@ class Word:
         toolset: ``toolset``, or the name of the MCP server.
         tool: its name; ``*`` for all others.
         policy: what the service does now; ``disabled`` where the tool cannot be called.
-        hand: which hand its calls are of here; ``None`` where they would be denied.
+        to: where its calls go here; ``None`` for all others of a toolset.
     """
 
     toolset: str
     tool: str
     policy: str
-    hand: str | None
+    to: Mapped | None
 
     @property
     def open(self) -> bool:
@@ -132,15 +132,14 @@ def _words(toolset: str, tool: Mapping[str, Any], mapped: Any) -> list[Word]:
     found = [_word(toolset, ALL, _mapping(tool.get("default_config")), None)]
     for config in _list(tool.get("configs")):
         name = str(config.get("name"))
-        to = mapped(name)
-        found.append(_word(toolset, name, config, to.hand if to.way is not Way.DENIED else None))
+        found.append(_word(toolset, name, config, mapped(name)))
     return found
 
 
-def _word(toolset: str, tool: str, config: Mapping[str, Any], hand: str | None) -> Word:
+def _word(toolset: str, tool: str, config: Mapping[str, Any], to: Mapped | None) -> Word:
     """A policy that is not said counts as the one that lets go."""
     policy = str(_mapping(config.get("permission_policy")).get("type", "always_allow"))
-    return Word(toolset, tool, DISABLED if config.get("enabled") is False else policy, hand)
+    return Word(toolset, tool, DISABLED if config.get("enabled") is False else policy, to)
 
 
 def _list(value: Any) -> Sequence[Mapping[str, Any]]:

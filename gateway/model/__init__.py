@@ -18,8 +18,10 @@ from gateway.model.people import (
     IssuerKey,
     Principal,
     Role,
+    Shown,
 )
 from gateway.model.plans import (
+    MILLIONTHS,
     Plan,
     PlanStatus,
     Reference,
@@ -37,6 +39,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "EMPTY",
     "LOG_LEVELS",
+    "MILLIONTHS",
     "RETRIES",
     "RUNS",
     "TRUSTED",
@@ -59,6 +62,7 @@ __all__ = [
     "Retry",
     "Role",
     "RunTurn",
+    "Shown",
     "Step",
     "StepStatus",
     "TurnKind",

@@ -60,6 +60,19 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a caller showed. Whatever outlives their request ends with it.
+
+    Attributes:
+        key_id: of an API key.
+        links: ids of the links of an access token's subject, or of a certificate.
+    """
+
+    key_id: str | None = None
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerKey:
     """A public key of an issuer with its validity (seconds since the epoch; ``None`` is unbounded).
 

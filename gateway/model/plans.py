@@ -134,6 +134,10 @@ class TurnKind(StrEnum):
     END = "end"
 
 
+MILLIONTHS: Final = 1_000_000
+"""Of a currency's unit: what a run costs is counted in whole ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTurn:
     """The turn of a run that a plan is.
@@ -144,6 +148,7 @@ class RunTurn:
         attempt: how often the same was put to models, this time included.
         steps: of the run, those of this turn included.
         tokens: that the run had used before.
+        spent: that the run had cost before, in millionths of its currency's unit; ``None`` where nobody knows.
     """
 
     run_id: str
@@ -153,6 +158,7 @@ class RunTurn:
     attempt: int
     steps: int
     tokens: int
+    spent: int | None
 
 
 @dataclass(frozen=True, slots=True)

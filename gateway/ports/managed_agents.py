@@ -52,8 +52,6 @@ class SessionRecord:
     state: State
     adopted_at: float
     since: str
-    owner: str
-    owned_until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +77,19 @@ class Records(Protocol):
         """A session that was not known. Raises ``request.conflict`` (``agents.followed``) where it was."""
 
     def save_session(self, session: SessionRecord) -> Write:
-        """What it is now; of the lease as well."""
+        """What it is now."""
 
-    def lease(self, session: SessionRecord, until: float) -> Write:
-        """The gateway follows it until then; goes with :meth:`unless_taken`."""
+    def take(self, session: SessionRecord, now: float, until: float) -> tuple[Sequence[Unless], Write]:
+        """Follow it, or go on following it, until then (seconds since the epoch). Raises ``Overtaken`` where another
+        gateway follows it now, or nobody is to."""
 
-    def unless_taken(self, session: SessionRecord, now: float) -> Unless:
-        """Unless another gateway follows it now."""
+    def leave(self, session: SessionRecord, now: float) -> Write:
+        """Leave it to the other gateways at once, if this one follows it."""
 
-    def unless_lost(self, session: SessionRecord, now: float) -> Unless:
+    def drop(self, session: SessionRecord) -> Write:
+        """Nobody follows it any more."""
+
+    def unless_lost(self, session: SessionRecord, now: float) -> Sequence[Unless]:
         """Unless this gateway does not follow it any more."""
 
     def insert_use(self, use: UseRecord) -> Guard:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.model import Plan, RunTurn
-from gateway.ports.log import Guard, Write
+from gateway.ports.log import Guard, Unless, Write
 
 
 class RunStatus(StrEnum):
@@ -15,6 +15,8 @@ class RunStatus(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"
     """A person is asked about a step of it."""
+    INTERRUPTED = "interrupted"
+    """It has not ended, and no gateway takes it forward."""
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -29,6 +31,8 @@ class Run:
         brain: the first that is asked.
         hands: the hands whose tools the model may be offered; ``None`` for all that the principal may use.
         commitment: of what was asked (``gateway.runs.asked``), which is sealed in the side table.
+        money_max: in millionths of the unit of ``currency``; ``None`` for no limit.
+        currency: in which what it costs is counted; empty where no brain had prices.
         created_at, deadline_at: seconds since the epoch.
         log_index: of the entry that says that it began.
     """
@@ -41,9 +45,16 @@ class Run:
     commitment: str
     steps_max: int
     tokens_max: int
+    money_max: int | None
+    currency: str
     created_at: float
     deadline_at: float
     log_index: int = 0
+
+    @property
+    def spent(self) -> int | None:
+        """What it cost when it began; ``None`` where nobody counts."""
+        return 0 if self.currency else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +76,6 @@ class Turn:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """Which gateway takes a run forward.
-
-    Attributes:
-        number: 1, 2, 3, ...; the newest counts.
-        until: seconds since the epoch; whoever comes later may take it over.
-    """
-
-    run_id: str
-    number: int
-    gateway: str
-    until: float
-
-
 class Turns(Protocol):
     """What the record of a plan needs of runs."""
 
@@ -90,9 +86,10 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Some runs, newest first, with the last turn of each that has one."""
+    """Some runs, newest first, with the last turn of each that has one, and until when a gateway drives those that have
+    not ended (seconds since the epoch)."""
 
-    runs: Sequence[tuple[Run, Turn | None]] = field(default_factory=tuple)
+    runs: Sequence[tuple[Run, Turn | None, float | None]] = field(default_factory=tuple)
 
 
 class RunStore(Turns, Protocol):
@@ -104,14 +101,18 @@ class RunStore(Turns, Protocol):
     def end(self, run: Run, turn: Turn) -> tuple[Sequence[Guard], Sequence[Write]]:
         """The last turn; the conflict is as in :meth:`Turns.taken`."""
 
-    def take_over(self, driver: Driver, until: float) -> tuple[Guard, Write]:
-        """Become the driver after another one. Raises ``request.conflict`` (``run.turn``) where somebody was faster."""
+    def take_over(self, run_id: str, now: float, until: float) -> tuple[Sequence[Unless], Write]:
+        """Drive a run until then (seconds since the epoch). Raises ``Overtaken`` where another gateway does, or it has
+        ended."""
 
-    def hold(self, driver: Driver, until: float) -> Write:
-        """Stay the driver until then."""
+    def hold(self, run_id: str, until: float) -> Write:
+        """Go on driving it until then; a moment that is over leaves it to the others."""
 
-    async def due(self, now: float) -> Sequence[Driver]:
-        """Runs that have not ended, and that this gateway may drive: nobody else does."""
+    async def due(self, now: float) -> Sequence[str]:
+        """Runs that have not ended, and that this gateway may drive: no other one does."""
+
+    async def driven_until(self, run_id: str) -> float | None:
+        """Until when a gateway drives a run, or since when none does; ``None`` for one that has ended."""
 
     async def find(self, run_id: str) -> Run | None:
         """One run; of whatever tenant."""

@@ -14,12 +14,18 @@ ANTHROPIC: Final = "api.anthropic.com"
 
 
 def order(
-    brains: Mapping[str, BrainSettings], purpose: str | None, data_classes: Sequence[str], wanted: str | None
+    brains: Mapping[str, BrainSettings],
+    purpose: str | None,
+    data_classes: Sequence[str],
+    wanted: str | None,
+    *,
+    priced: bool,
 ) -> list[str]:
     """The brains that fit, in the order in which they are asked.
 
     Args:
         wanted: the one that the caller names; it has to fit all the same.
+        priced: whether the run has a budget in money, so that only those fit whose answers have a price.
 
     Raises:
         Refused: ``run.no_brain`` where none fits; ``request.malformed`` for a name that no brain has.
@@ -29,21 +35,24 @@ def order(
         raise Refused(Reason.RUN_NO_BRAIN, "no brain is configured", why=why)
     if wanted is not None and wanted not in brains:
         raise Malformed("no such brain", pointer="/brain", expected=f"one of {', '.join(sorted(brains))}")
-    fitting = [name for name, one in brains.items() if _fits(one, purpose, data_classes)]
+    fitting = [name for name, one in brains.items() if _fits(one, purpose, data_classes, priced=priced)]
     fitting.sort(key=lambda name: (brains[name].cost, name))
     if wanted is not None:
         fitting = [wanted] if wanted in fitting else []
     if not fitting:
         why = "None lists this purpose and these classes of data: see purposes and data_classes of [brains.ID]."
+        if priced:
+            why += " A budget in money takes brains with prices alone: see [brains.ID.prices]."
         raise Refused(Reason.RUN_NO_BRAIN, "no brain fits", why=why)
     first = fitting[0]
     after: Sequence[str] = brains[first].fallback or (() if wanted is not None else fitting[1:])
-    return [first, *(name for name in after if name != first and _fits(brains[name], purpose, data_classes))]
+    fit = (name for name in after if _fits(brains[name], purpose, data_classes, priced=priced))
+    return [first, *(name for name in fit if name != first)]
 
 
-def _fits(brain: BrainSettings, purpose: str | None, data_classes: Sequence[str]) -> bool:
+def _fits(brain: BrainSettings, purpose: str | None, data_classes: Sequence[str], *, priced: bool) -> bool:
     for_it = not brain.purposes or purpose in brain.purposes
-    return for_it and set(data_classes) <= set(brain.data_classes)
+    return for_it and (brain.prices is not None or not priced) and set(data_classes) <= set(brain.data_classes)
 
 
 def hand_of(name: str, brain: BrainSettings) -> str:

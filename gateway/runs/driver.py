@@ -7,22 +7,18 @@ plan: so a run goes on after a crash, or at another gateway, and no call runs tw
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 
 from gateway.commitments import person_named
-from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.manifest import MESSAGES
-from gateway.model import PlanStatus, Principal, RunTurn, StepStatus, TurnKind
-from gateway.offered_tools import OfferedTool, Tools
-from gateway.permissions import Permission, permits
+from gateway.model import PlanStatus, RunTurn, StepStatus, TurnKind
 from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import Reason
-from gateway.runs import brains, conversation
-from gateway.runs.asked import Asked
+from gateway.runs import conversation, money
+from gateway.runs.asking import Asking, Over
 from gateway.runs.conversation import Answer, Block
 from gateway.runs.parts import PAUSE_MAX_SECONDS, PAUSE_SECONDS, Parts, is_turn_taken
 from gateway.state import PlanState, StepState
@@ -41,37 +37,15 @@ _AWAY: Final = frozenset({Reason.HAND_UNAVAILABLE, Reason.HAND_CIRCUIT_OPEN, Rea
 _log = structlog.get_logger("handrail.runs")
 
 
-class _Over(Exception):
-    """The run ends like this."""
-
-    def __init__(
-        self, status: RunStatus, reason: Reason | None = None, note: str = "", tokens: int | None = None
-    ) -> None:
-        super().__init__(status)
-        self.status, self.reason, self.note = status, reason, note
-        self.tokens = tokens
-        """Of the run with its last answer; ``None`` where the last turn counts them all."""
-
-
 @dataclass(slots=True)
 class Drive:
     """Takes one run forward until it ends, or somebody else does."""
 
     parts: Parts
-    tools: Tools
     run: Run
-    asked: Asked
-    order: Sequence[str] = field(init=False)
-    """The brains that fit, in the order in which they are asked."""
+    asking: Asking
     _counted: int = -1
     """The newest turn whose tokens the metrics have: a turn that is put off is looked at again."""
-
-    def __post_init__(self) -> None:
-        asked = self.asked
-        try:
-            self.order = brains.order(self.parts.settings.brains, asked.purpose, asked.data_classes, asked.brain)
-        except Refused:
-            self.order = ()  # the configuration is another one than when the run began
 
     async def go(self) -> None:
         """Drive. Raises nothing but what ends this process's part in it: ``gateway.internal`` for rows that cannot be
@@ -84,15 +58,15 @@ class Drive:
             except TimeoutError:
                 if not limit.expired():
                     raise
-                over = _Over(RunStatus.FAILED, Reason.RUN_DEADLINE)
-            except _Over as found:
+                over = Over(RunStatus.FAILED, Reason.RUN_DEADLINE)
+            except Over as found:
                 over = found
             else:
                 return
             if await self._end(over):
                 return
 
-    async def _end(self, over: _Over) -> bool:
+    async def _end(self, over: Over) -> bool:
         """Whether it has ended; ``False`` where it went on meanwhile."""
         pause = PAUSE_SECONDS
         while True:
@@ -100,7 +74,7 @@ class Drive:
             if turns and turns[-1].turn.kind is TurnKind.END:
                 return True
             try:
-                await self.parts.finish(self.run, turns, over.status, over.reason, over.note, over.tokens)
+                await self.parts.finish(self.run, turns, over.status, over.reason, over.note, over.counted)
             except Unavailable:
                 await asyncio.sleep(pause)
                 pause = min(PAUSE_MAX_SECONDS, pause * 2)
@@ -122,7 +96,7 @@ class Drive:
                 pause = min(PAUSE_MAX_SECONDS, pause * 2)
 
     async def _until_over(self) -> None:
-        """Turn after turn. Raises ``_Over``."""
+        """Turn after turn. Raises ``Over``."""
         pause = PAUSE_SECONDS
         while True:
             turns = await self._turns()
@@ -139,12 +113,14 @@ class Drive:
                 if is_turn_taken(error):
                     continue
                 _log.warning("run fails", run_id=self.run.run_id, code=str(error.reason), detail=error.detail)
-                raise _Over(RunStatus.FAILED, error.reason, str(error.facts.get("problem", ""))[:64]) from None
+                raise Over(RunStatus.FAILED, error.reason, str(error.facts.get("problem", ""))[:64]) from None
 
     async def _next(self, turns: Sequence[Turn]) -> None:
         if not turns:
-            first = RunTurn(self.run.run_id, 0, TurnKind.MODEL, self.run.brain, 1, 1, 0)
-            await self._ask(first, conversation.opening(self.asked), set(), (), request=self.asked.prompt)
+            first = RunTurn(self.run.run_id, 0, TurnKind.MODEL, self.run.brain, 1, 1, 0, self.run.spent)
+            await self.asking.ask(
+                first, conversation.opening(self.asking.asked), set(), (), request=self.asking.asked.prompt
+            )
             return
         last = turns[-1]
         plan = await self._settled(last)
@@ -167,33 +143,35 @@ class Drive:
             await self._after_answer(turn, messages, answer, state.step.data_subjects)
             return
         if state.status.final and not _elsewhere(state) and state.status is not StepStatus.AMBIGUOUS:
-            raise _Over(RunStatus.FAILED, _reason(state), _note(state))
+            raise Over(RunStatus.FAILED, _reason(state), _note(state))
         if turn.attempt >= ATTEMPTS_MAX:
-            raise _Over(RunStatus.FAILED, _reason(state), _note(state))
+            raise Over(RunStatus.FAILED, _reason(state), _note(state))
         # Asking changes nothing, so what nobody knows the end of is asked again; one that is away is left alone.
         away = _tried(turns) if _elsewhere(state) else set()
-        again = _following(turn, TurnKind.MODEL, turn.brain, turn.attempt + 1, 1, turn.tokens)
+        again = _following(turn, TurnKind.MODEL, turn.attempt + 1, 1)
         try:
-            await self._ask(again, messages, away, state.step.data_subjects)
-        except _Over as over:
+            await self.asking.ask(again, messages, away, state.step.data_subjects)
+        except Over as over:
             if over.reason is Reason.RUN_BRAIN:
-                raise _Over(RunStatus.FAILED, _reason(state), _note(state)) from None
+                raise Over(RunStatus.FAILED, _reason(state), _note(state)) from None
             raise
 
     async def _after_answer(
         self, turn: RunTurn, messages: Sequence[Block], answer: Answer, people: Sequence[str]
     ) -> None:
-        tokens = turn.tokens + answer.tokens
+        brain = self.parts.settings.brains.get(turn.brain)
+        spent = money.after(turn.spent, brain, self.run.currency, answer.usage)
+        turn = replace(turn, tokens=turn.tokens + answer.tokens, spent=spent)
         if answer.stopped:
-            raise _Over(RunStatus.FAILED, Reason.RUN_STOPPED, answer.stopped, tokens)
+            raise Over(RunStatus.FAILED, Reason.RUN_STOPPED, answer.stopped, turn)
         if answer.goes_on:
-            again = _following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens)
-            await self._ask(again, conversation.answered(messages, answer), set(), people)
+            again = _following(turn, TurnKind.MODEL, 1, 1)
+            await self.asking.ask(again, conversation.answered(messages, answer), set(), people)
             return
         if not answer.calls:
-            raise _Over(RunStatus.DONE, tokens=tokens)
-        person = await self._person()
-        offered = self._offered(person)
+            raise Over(RunStatus.DONE, counted=turn)
+        person = await self.asking.person()
+        offered = self.asking.offered(person)
         actions = [
             {
                 "id": f"{STEP_PREFIX}{number}",
@@ -206,13 +184,11 @@ class Drive:
             if call.name in offered
         ]
         if turn.steps + len(actions) > self.run.steps_max:
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps", tokens)
-        if tokens >= self.run.tokens_max:
-            # Nobody could be told what comes of the calls.
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "tokens", tokens)
+            raise Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps", turn)
+        self.asking.check_used(turn)  # else nobody could be told what comes of the calls
         why = Reason.SCHEMA_UNKNOWN_ACTION
         if actions:
-            step = _following(turn, TurnKind.TOOLS, turn.brain, 0, len(actions), tokens)
+            step = _following(turn, TurnKind.TOOLS, 0, len(actions))
             try:
                 await self.parts.submit(self.run, step, person, actions)
             except Refused as error:
@@ -221,16 +197,16 @@ class Drive:
                 why = error.reason
             else:
                 if len(actions) < len(answer.calls):
-                    self._count_unknown(person)
+                    self.asking.count_unknown(person)
                 return
         if len(actions) < len(answer.calls):
-            self._count_unknown(person)
+            self.asking.count_unknown(person)
         results = [
             conversation.refused(call, why if call.name in offered else Reason.SCHEMA_UNKNOWN_ACTION)
             for call in answer.calls
         ]
         told = conversation.told(conversation.answered(messages, answer), results)
-        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, tokens), told, set(), people)
+        await self.asking.ask(_following(turn, TurnKind.MODEL, 1, 1), told, set(), people)
 
     async def _after_calls(self, turn: RunTurn, plan: PlanState, asked: PlanState) -> None:
         [question] = asked
@@ -246,7 +222,7 @@ class Drive:
                 results.append(conversation.outcome(call, state.view(plan.plan.plan_id), characters))
         told = conversation.told(conversation.answered(messages, answer), results)
         people = {*question.step.data_subjects, *await self._people(plan)}
-        await self._ask(_following(turn, TurnKind.MODEL, turn.brain, 1, 1, turn.tokens), told, set(), sorted(people))
+        await self.asking.ask(_following(turn, TurnKind.MODEL, 1, 1), told, set(), sorted(people))
 
     async def _people(self, plan: PlanState) -> set[str]:
         """Whom the calls concern, by the keys that seal what they took and gave: the next question says it again, and
@@ -254,79 +230,6 @@ class Drive:
         values = [state.commitments[name] for state in plan for name in ("args", "result") if name in state.commitments]
         owners = await self.parts.pipeline.payloads.owners(values)
         return {name for name in map(person_named, owners) if name is not None}
-
-    # --- asking ------------------------------------------------------------------------------------------------------
-
-    async def _ask(
-        self, turn: RunTurn, messages: Sequence[Block], away: set[str], people: Sequence[str], **more: Any
-    ) -> None:
-        """Put the conversation to the turn's brain, or to the next that fits where that is away.
-
-        Args:
-            people: whom the conversation concerns beside the author.
-        """
-        if turn.steps > self.run.steps_max:
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "steps")
-        left = self.run.tokens_max - turn.tokens
-        if left <= 0:
-            raise _Over(RunStatus.FAILED, Reason.RUN_BUDGET, "tokens")
-        person = await self._person()
-        name = self._brain(person, turn.brain, away)
-        brain = self.parts.settings.brains[name]
-        most = min(brain.max_tokens, left)
-        body = conversation.question(brain.model, most, self.asked, self._offered(person), messages)
-        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
-        if people:
-            action["data_subjects"] = list(people)
-        if self.asked.purpose is not None:
-            more["purpose"] = self.asked.purpose
-        asked = RunTurn(turn.run_id, turn.number, turn.kind, name, turn.attempt, turn.steps, turn.tokens)
-        await self.parts.submit(self.run, asked, person, [action], **more)
-
-    def _brain(self, person: Principal, current: str, away: set[str]) -> str:
-        """The brain to ask: the current one, unless it is away or cannot be used any more; then the next that fits."""
-        problem: Refused | None = None
-        for name in dict.fromkeys((current, *self.order)):
-            if name in away or name not in self.parts.settings.brains or name not in self.order:
-                continue
-            try:
-                brains.usable(self.parts.pipeline.hands, person, name, self.parts.settings.brains[name])
-            except Refused as refusal:
-                problem = problem or refusal
-            else:
-                return name
-        raise _Over(RunStatus.FAILED, Reason.RUN_BRAIN if problem is None else problem.reason)
-
-    async def _person(self) -> Principal:
-        """Whom the run acts for, as they are now, with no more than they had when they began it."""
-        try:
-            person = await self.parts.pipeline.directory.person(self.run.tenant, self.run.principal)
-        except Refused:
-            raise _Over(RunStatus.FAILED, Reason.AUTH_FORBIDDEN) from None
-        narrowed = self.asked.narrowed(person)
-        if not permits(narrowed, Permission.PLANS_SUBMIT):
-            raise _Over(RunStatus.FAILED, Reason.AUTH_FORBIDDEN)
-        return narrowed
-
-    def _offered(self, person: Principal) -> Mapping[str, OfferedTool]:
-        """The tools that the model may call: what the person may use now, of the hands that the run is about."""
-        listed = self.parts.pipeline.hands.listed(person)
-        models = {brains.hand_of(name, one) for name, one in self.parts.settings.brains.items()}
-        wanted = self.run.hands
-        return self.tools.offered(
-            manifest
-            for manifest in listed
-            if not manifest.model
-            and not manifest.client
-            and manifest.hand not in models
-            and (wanted is None or manifest.hand in wanted)
-        )
-
-    def _count_unknown(self, person: Principal) -> None:
-        """Record that a model called what it was not offered."""
-        reasons = (str(Reason.SCHEMA_UNKNOWN_ACTION),)
-        draft = EntryDraft(EntryType.SCHEMA_REJECTED, person.tenant, principal=person.pseudonym, reasons=reasons)
-        self.parts.pipeline.log.aggregate(draft, person.pseudonym)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -351,7 +254,7 @@ class Drive:
                         await queue.get()
                     changed = True
                 if not changed:
-                    pipeline.freezes.now.check_acts(await self._person())  # who is stopped waits for nobody
+                    pipeline.freezes.now.check_acts(await self.asking.person())  # who is stopped waits for nobody
                 elsewhere = not changed and pipeline.live(plan_id) is None
                 if changed or (elsewhere and await pipeline.offers.progress(plan_id) > known):
                     plan = await self.parts.plan(plan_id)
@@ -365,8 +268,9 @@ class Drive:
         return not await self.parts.pipeline.offers.of_plan(turn.plan_id)
 
 
-def _following(turn: RunTurn, kind: TurnKind, brain: str, attempt: int, steps: int, tokens: int) -> RunTurn:
-    return RunTurn(turn.run_id, turn.number + 1, kind, brain, attempt, turn.steps + steps, tokens)
+def _following(turn: RunTurn, kind: TurnKind, attempt: int, steps: int) -> RunTurn:
+    """The turn after one whose answer is counted, with so many steps more."""
+    return replace(turn, number=turn.number + 1, kind=kind, attempt=attempt, steps=turn.steps + steps)
 
 
 def _tried(turns: Sequence[Turn]) -> set[str]:
@@ -383,13 +287,13 @@ def _tried(turns: Sequence[Turn]) -> set[str]:
 
 def _messages(state: StepState) -> list[Block]:
     if state.args is None:
-        raise _Over(RunStatus.FAILED, Reason.RUN_ERASED)
+        raise Over(RunStatus.FAILED, Reason.RUN_ERASED)
     return conversation.unmarked(state.args["messages"])
 
 
 def _answer(state: StepState) -> Answer:
     if state.result is None:
-        raise _Over(RunStatus.FAILED, Reason.RUN_ERASED)
+        raise Over(RunStatus.FAILED, Reason.RUN_ERASED)
     return conversation.read(state.result.structured)
 
 

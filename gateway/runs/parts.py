@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -12,7 +12,7 @@ from gateway.approvals.withdrawal import withdraw
 from gateway.connector import signed_plan
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.model import RUNS, Principal, RunTurn, TurnKind
+from gateway.model import RUNS, Principal, RunTurn, Shown, TurnKind
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append
@@ -64,6 +64,8 @@ class Parts:
     gateway: str
     """This gateway's id."""
     clock: Callable[[], float]
+    check_shown: Callable[[Shown, float], Awaitable[None]]
+    """Raises ``auth.*`` where what a caller showed does not hold any more."""
     bells: Bells = field(default_factory=Bells)
 
     async def submit(
@@ -98,20 +100,21 @@ class Parts:
         status: RunStatus,
         reason: Reason | None,
         note: str = "",
-        tokens: int | None = None,
+        counted: RunTurn | None = None,
     ) -> None:
         """End a run, and withdraw what of it waits for people.
 
         Args:
             turns: all of them so far.
-            tokens: of the run with its last answer, where the last turn does not count that yet.
+            counted: a turn that counts the run's last answer, where the last one on record does not.
 
         Raises:
             Refused: ``request.conflict`` (``run.turn``): the run went on meanwhile.
             Unavailable: ``log.unavailable``; it has not ended.
         """
-        last = turns[-1].turn if turns else RunTurn(run.run_id, -1, TurnKind.MODEL, run.brain, 0, 0, 0)
-        turn = RunTurn(run.run_id, last.number + 1, TurnKind.END, last.brain, 0, last.steps, tokens or last.tokens)
+        last = turns[-1].turn if turns else RunTurn(run.run_id, -1, TurnKind.MODEL, run.brain, 0, 0, 0, run.spent)
+        used = counted or last
+        turn = replace(last, number=last.number + 1, kind=TurnKind.END, attempt=0, tokens=used.tokens, spent=used.spent)
         ended = Turn(turn, "", self.gateway, self.clock(), status, "" if reason is None else str(reason), note)
         entry = EntryDraft(
             EntryType.RUN_ENDED,
@@ -120,7 +123,13 @@ class Parts:
             principal=run.principal,
             hand=None,
             reasons=() if reason is None else (str(reason),),
-            facts={"run": run.run_id, "status": str(status), "turns": turn.number, "steps": turn.steps},
+            facts={
+                "run": run.run_id,
+                "status": str(status),
+                "turns": turn.number,
+                "steps": turn.steps,
+                **({"problem": note} if note else {}),
+            },
         )
         guards, writes = self.store.end(run, ended)
         await self.pipeline.log.append(Append([entry], writes, guards))

@@ -5,28 +5,32 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
-from gateway.model import Principal, TurnKind
+from gateway.errors import Absent, HandrailError, Malformed, Overtaken, Refused, Unavailable
+from gateway.model import Principal, Shown, TurnKind
 from gateway.offered_tools import Tools
 from gateway.permissions import Permission, permits
 from gateway.plans.followers import Event
 from gateway.ports import Append, Write
-from gateway.ports.runs import Driver, Run, RunStatus, Turn
+from gateway.ports.runs import Run, RunStatus, Turn
 from gateway.reasons import Reason
-from gateway.runs import brains, views
+from gateway.runs import brains, money, views
 from gateway.runs.asked import Asked
+from gateway.runs.asking import Asking
 from gateway.runs.driver import Drive
 from gateway.runs.parts import Parts, is_turn_taken
+from gateway.runs.views import Price
+from gateway.store.leases import LEASE_SECONDS, RENEW_SECONDS
 
-HELD_SECONDS: Final = 30.0
-"""For how long a gateway says that it drives a run; it says so again three times in that."""
 LOOK_SECONDS: Final = 2.0
+UNDRIVEN_SECONDS: Final = 3 * LOOK_SECONDS
+"""A run that no gateway took up for so long is interrupted."""
 FOLLOW_SECONDS: Final = 1.0
 """How often a follower looks for what other gateways record."""
 PAGE_DEFAULT: Final = 50
@@ -41,12 +45,13 @@ class Wish:
 
     Attributes:
         hands: whose tools the model may be offered; ``None`` for all that the caller may use.
-        steps, tokens, deadline_seconds: ``None`` where the configuration says.
+        steps, tokens, money, deadline_seconds: ``None`` where the configuration says; money in units of the currency.
     """
 
     hands: tuple[str, ...] | None = None
     steps: int | None = None
     tokens: int | None = None
+    money: float | None = None
     deadline_seconds: float | None = None
 
 
@@ -56,7 +61,7 @@ class Runs:
 
     parts: Parts
     tools: Tools = field(default_factory=Tools)
-    _driving: dict[str, tuple[Driver, asyncio.Task[None]]] = field(default_factory=dict)
+    _driving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _of: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Tenant and pseudonym -> runs that are being begun or driven here."""
     _stuck: set[str] = field(default_factory=set)
@@ -70,17 +75,21 @@ class Runs:
 
     # --- what callers ask for ----------------------------------------------------------------------------------------
 
-    async def begin(self, caller: Principal, asked: Asked, wish: Wish) -> dict[str, Any]:
+    async def begin(self, caller: Principal, shown: Shown, asked: Asked, wish: Wish) -> dict[str, Any]:
         """Begin a run; its view.
+
+        Args:
+            shown: by what the caller calls.
 
         Raises:
             Refused: ``run.no_brain``, ``run.brain``, ``request.malformed``, ``freeze.active``.
             Unavailable: ``limit.runs``, ``gateway.overloaded``, ``log.unavailable``: nothing has begun.
         """
         parts, limits = self.parts, self.parts.settings.runs
-        order = brains.order(parts.settings.brains, asked.purpose, asked.data_classes, asked.brain)
-        brain = self._first(caller, order)
-        run = self._planned(caller, wish, brain)
+        run = self._planned(caller, wish)
+        priced = run.money_max is not None
+        order = brains.order(parts.settings.brains, asked.purpose, asked.data_classes, asked.brain, priced=priced)
+        run = replace(run, brain=self._first(caller, order))
         owner = (caller.tenant, caller.pseudonym)
         if self._of[owner] >= limits.max_concurrent_per_principal:
             raise Unavailable(Reason.LIMIT_RUNS, limit=limits.max_concurrent_per_principal)
@@ -91,8 +100,8 @@ class Runs:
         try:
             frozen = await parts.pipeline.freezes.current()
             frozen.check_acts(caller)
-            until = parts.clock() + HELD_SECONDS
-            asked = asked.by(caller)
+            until = parts.clock() + LEASE_SECONDS
+            asked = asked.by(caller, shown)
             told = commit(asked.document(), subject_key(run.tenant, caller.id, run.run_id))
             run = replace(run, commitment=told.commitment)
             entry = EntryDraft(
@@ -100,7 +109,13 @@ class Runs:
                 run.tenant,
                 context_id=run.run_id,
                 principal=run.principal,
-                facts={"run": run.run_id, "brain": run.brain, "steps": run.steps_max, "tokens": run.tokens_max},
+                facts={
+                    "run": run.run_id,
+                    "brain": run.brain,
+                    "steps": run.steps_max,
+                    "tokens": run.tokens_max,
+                    **({} if run.money_max is None else {"money": run.money_max, "currency": run.currency}),
+                },
                 fields={"run": told},
             )
 
@@ -109,12 +124,11 @@ class Runs:
 
             [index] = await parts.pipeline.log.append(Append([entry], finalise=finalise))
             run = replace(run, log_index=index)
-            driver = Driver(run.run_id, 1, parts.gateway, until)
             if self._leaving is None:
-                self._drive(driver, run, asked)
+                self._drive(run, asked)
                 begun = True
             else:
-                await self._hand_over([driver])
+                await self._hand_over([run.run_id])
         finally:
             if not begun:
                 self._less(owner)
@@ -132,24 +146,29 @@ class Runs:
                 return name
         raise problem or Refused(Reason.RUN_NO_BRAIN)
 
-    def _planned(self, caller: Principal, wish: Wish, brain: str) -> Run:
+    def _planned(self, caller: Principal, wish: Wish) -> Run:
+        """The run that a caller asks for; its brain is still to be chosen."""
         limits, now = self.parts.settings.runs, self.parts.clock()
         _within("/budget/steps", wish.steps, limits.steps_max)
         _within("/budget/tokens", wish.tokens, limits.tokens_max)
+        _within("/budget/money", wish.money, limits.money_max)
         _within("/deadline_seconds", wish.deadline_seconds, limits.deadline_max_seconds)
         if wish.hands is not None:
             listed = {manifest.hand for manifest in self.parts.pipeline.hands.listed(caller)}
             if missing := sorted(set(wish.hands) - listed):
                 raise Absent("hand", missing[0])
+        most = limits.money_max if wish.money is None else wish.money
         return Run(
             run_id=f"run_{secrets.token_hex(16)}",
             tenant=caller.tenant,
             principal=caller.pseudonym,
-            brain=brain,
+            brain="",
             hands=None if wish.hands is None else tuple(sorted(set(wish.hands))),
             commitment="",
             steps_max=wish.steps or limits.steps_max,
             tokens_max=wish.tokens or limits.tokens_max,
+            money_max=None if most is None else money.limit(most),
+            currency=money.currency(self.parts.settings.brains),
             created_at=now,
             deadline_at=now + (wish.deadline_seconds or min(limits.deadline_seconds, limits.deadline_max_seconds)),
         )
@@ -165,8 +184,11 @@ class Runs:
         mine = None if everyone else viewer.pseudonym
         found = (await self.parts.store.page(viewer.tenant, mine, after=after, limit=limit + 1)).runs
         page = found[:limit]
-        names = await self.parts.pipeline.directory.names(viewer.tenant, {run.principal for run, _ in page})
-        shown = [views.listed(run, last, names.get(run.principal, run.principal)) for run, last in page]
+        names = await self.parts.pipeline.directory.names(viewer.tenant, {run.principal for run, _, _ in page})
+        shown = [
+            views.listed(run, last, names.get(run.principal, run.principal), self._undriven(until))
+            for run, last, until in page
+        ]
         return {"runs": shown, "next": page[-1][0].log_index if len(found) > limit else None}
 
     async def events(self, run_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
@@ -198,7 +220,7 @@ class Runs:
         if plan is None:
             shown = await self._view(run, await self.parts.store.turns(run.run_id))
             return [views.done_event(turn, shown)]
-        return views.turn_events(turn, plan)
+        return views.turn_events(turn, plan, self._price(run, turn.turn.brain))
 
     async def cancel(self, run_id: str, caller: Principal) -> dict[str, Any]:
         """End a run of one's own; what runs is seen through, what waits for people is withdrawn. A run that has ended
@@ -238,7 +260,18 @@ class Runs:
         plan = await self.parts.plan(newest[0].plan_id) if newest else None
         hand = None if question is None else next(iter(question)).step.hand
         manifest = None if hand is None else self.parts.pipeline.hands.manifest(run.tenant, hand)
-        return views.shown(run, turns, names.get(run.principal, run.principal), question, plan, manifest)
+        undriven = self._undriven(await self.parts.store.driven_until(run.run_id))
+        price = self._price(run, questions[-1].turn.brain if questions else run.brain)
+        name = names.get(run.principal, run.principal)
+        return views.shown(run, turns, name, question, plan, manifest, undriven, price)
+
+    def _price(self, run: Run, brain: str) -> Price:
+        """Tells what an answer of a brain costs in the currency of a run."""
+        return partial(money.price, self.parts.settings.brains.get(brain), run.currency)
+
+    def _undriven(self, until: float | None) -> float | None:
+        """Since when no gateway takes a run forward, where that is not about to change."""
+        return until if until is not None and until + UNDRIVEN_SECONDS < self.parts.clock() else None
 
     # --- driving -----------------------------------------------------------------------------------------------------
 
@@ -259,25 +292,24 @@ class Runs:
             await self._leaving
 
     async def _leave(self) -> None:
-        tasks = [task for _, task in self._driving.values()]
+        tasks = list(self._driving.values())
         if self._upkeep is not None:
             tasks.append(self._upkeep)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        drivers = [driver for driver, _ in self._driving.values()]
+        left = list(self._driving)
         self._driving.clear()
-        await self._hand_over(drivers)
+        await self._hand_over(left)
 
-    async def _hand_over(self, drivers: Sequence[Driver]) -> None:
-        """Say that nobody drives these runs."""
-        if drivers:
-            try:
-                await self.parts.pipeline.log.append(
-                    Append((), [self.parts.store.hold(driver, 0.0) for driver in drivers])
-                )
-            except HandrailError as error:
-                _log.info("runs not handed over", code=str(error.reason))
+    async def _hand_over(self, runs: Sequence[str]) -> None:
+        """Leave runs to other gateways at once."""
+        now = self.parts.clock()
+        try:
+            if runs:
+                await self.parts.pipeline.log.append(Append((), [self.parts.store.hold(one, now) for one in runs]))
+        except HandrailError as error:
+            _log.info("runs not handed over", code=str(error.reason))
 
     async def _look_again_and_again(self) -> None:
         while True:
@@ -293,28 +325,26 @@ class Runs:
         """Say that this gateway still drives its runs, take up those that nobody drives, and withdraw what still waits
         of runs that have ended."""
         parts, now = self.parts, self.parts.clock()
-        if now >= self._held_at + HELD_SECONDS / 3 and self._driving:
-            until = now + HELD_SECONDS
-            held = [parts.store.hold(driver, until) for driver, _ in self._driving.values()]
+        if now >= self._held_at + RENEW_SECONDS and self._driving:
+            held = [parts.store.hold(run_id, now + LEASE_SECONDS) for run_id in self._driving]
             await parts.pipeline.log.append(Append((), held))
             self._held_at = now
-        for driver in await parts.store.due(now):
-            known = driver.run_id in self._driving or driver.run_id in self._stuck
+        for run_id in await parts.store.due(now):
+            known = run_id in self._driving or run_id in self._stuck
             if not known and self._of.total() < parts.settings.runs.max_concurrent:
-                await self._take(driver, now)
+                await self._take(run_id, now)
         for plan_id in await parts.store.left_waiting():
             await parts.try_to_withdraw(plan_id, Reason.RUN_CANCELLED)
 
-    async def _take(self, driver: Driver, now: float) -> None:
+    async def _take(self, run_id: str, now: float) -> None:
         """Become the driver of a run. One that cannot be read keeps none of the others from going on."""
         parts = self.parts
         try:
-            run = await parts.store.find(driver.run_id)
+            run = await parts.store.find(run_id)
             if run is None:
                 return
-            guard, over = parts.store.take_over(driver, now + HELD_SECONDS)
-            await parts.pipeline.log.append(Append((), [over], [guard]))
-            mine = Driver(driver.run_id, driver.number + 1, parts.gateway, now + HELD_SECONDS)
+            unless, taken = parts.store.take_over(run_id, now, now + LEASE_SECONDS)
+            await parts.pipeline.log.append(Append((), [taken], unless=unless))
             if await parts.store.restored(run.run_id):
                 await self._end(run, Reason.LOG_RESTORED)
                 return
@@ -323,28 +353,30 @@ class Runs:
                 await self._end(run, Reason.RUN_ERASED)
                 return
             asked = Asked.from_document(opened[run.commitment][1])
+        except Overtaken:
+            return
         except Unavailable:
             raise
         except HandrailError as error:
             if not is_turn_taken(error):
-                self._stuck.add(driver.run_id)
-                _log.error("run cannot be read", run_id=driver.run_id, code=str(error.reason), detail=error.detail)
+                self._stuck.add(run_id)
+                _log.error("run cannot be read", run_id=run_id, code=str(error.reason), detail=error.detail)
+                await self._hand_over([run_id])
             return
         self._of[run.tenant, run.principal] += 1
-        self._drive(mine, run, asked)
+        self._drive(run, asked)
 
     async def _end(self, run: Run, reason: Reason) -> None:
         turns = await self.parts.store.turns(run.run_id)
         if not turns or turns[-1].turn.kind is not TurnKind.END:
             await self.parts.finish(run, turns, RunStatus.FAILED, reason)
 
-    def _drive(self, driver: Driver, run: Run, asked: Asked) -> None:
-        task = asyncio.create_task(self._driven(run, asked))
-        self._driving[run.run_id] = (driver, task)
+    def _drive(self, run: Run, asked: Asked) -> None:
+        self._driving[run.run_id] = asyncio.create_task(self._driven(run, asked))
 
     async def _driven(self, run: Run, asked: Asked) -> None:
         try:
-            await Drive(self.parts, self.tools, run, asked).go()
+            await Drive(self.parts, run, Asking(self.parts, self.tools, run, asked)).go()
         except HandrailError as error:
             self._stuck.add(run.run_id)
             _log.error("run stopped short", run_id=run.run_id, code=str(error.reason), detail=error.detail)
@@ -353,8 +385,10 @@ class Runs:
             _log.exception("run stopped short", run_id=run.run_id)
         finally:
             self._less((run.tenant, run.principal))
-        # Not where it was cancelled: close() says of those that nobody drives them.
+        # Not where it was cancelled: close() hands those over.
         self._driving.pop(run.run_id, None)
+        if run.run_id in self._stuck:
+            await self._hand_over([run.run_id])
 
     def _less(self, owner: tuple[str, str]) -> None:
         self._of[owner] -= 1
@@ -362,6 +396,6 @@ class Runs:
             del self._of[owner]
 
 
-def _within(pointer: str, value: float | None, most: float) -> None:
-    if value is not None and value > most:
+def _within(pointer: str, value: float | None, most: float | None) -> None:
+    if value is not None and most is not None and value > most:
         raise Malformed("over the limit", pointer=pointer, maximum=int(most), expected=f"at most {most:g}")

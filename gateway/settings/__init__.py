@@ -5,7 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.brains import BrainSettings, RunSettings
+from gateway.settings.brains import BrainSettings, PriceSettings, RunSettings
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
@@ -92,6 +92,7 @@ __all__ = [
     "PlanSettings",
     "PolicySettings",
     "PresidioSettings",
+    "PriceSettings",
     "PrivacySettings",
     "ProcessingSettings",
     "ProposalSettings",

@@ -9,6 +9,16 @@ from gateway.settings.base import Identifier, Section
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,255}$")]
 
 
+class PriceSettings(Section):
+    """What a brain's endpoint asks for a million tokens. All four: what is not said would be counted as nothing."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217; the same for every brain.")
+    input: float = Field(ge=0, le=1_000_000, description="Of input that is in no cache.")
+    output: float = Field(ge=0, le=1_000_000, description="Of output.")
+    cache_read: float = Field(ge=0, le=1_000_000, description="Of input that is read from a cache.")
+    cache_write: float = Field(ge=0, le=1_000_000, description="Of input that is written to one, for five minutes.")
+
+
 class BrainSettings(Section):
     """A model that runs may be put to, behind a hand of the adapter `anthropic`."""
 
@@ -20,6 +30,9 @@ class BrainSettings(Section):
         (), description="Which classes of data it may be shown. A run that says a class goes to brains that list it."
     )
     cost: int = Field(0, ge=0, le=1_000_000, description="Its rank: of those that fit, the lowest is asked first.")
+    prices: PriceSettings | None = Field(
+        None, description="What its answers cost. Runs with a budget in money are put to brains with prices alone."
+    )
     fallback: tuple[Identifier, ...] = Field(
         (),
         description="Which brains are asked instead, in this order, where it is unavailable, overloaded or rate "
@@ -34,6 +47,12 @@ class RunSettings(Section):
         100, ge=1, le=10_000, description="Most steps of one run: questions to models and calls of tools together."
     )
     tokens_max: int = Field(2_000_000, ge=1, le=2**40, description="Most tokens of one run, in and out together.")
+    money_max: float | None = Field(
+        None,
+        ge=0.000001,
+        le=1_000_000_000,
+        description="Most money of one run, in the currency of the brains' prices. Default: no limit.",
+    )
     deadline_seconds: float = Field(
         600.0,
         gt=0,

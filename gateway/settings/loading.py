@@ -92,6 +92,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"brains.{name}: there is no [hands.{hand}] that it could be behind")
             if unknown := sorted({*brain.fallback} - self.brains.keys()):
                 raise ValueError(f"brains.{name}.fallback: there is no [brains.{unknown[0]}]")
+        priced = {one.prices.currency for one in self.brains.values() if one.prices is not None}
+        if len(priced) > 1:
+            raise ValueError(f"brains: prices in {' and '.join(sorted(priced))}; the gateway knows no rate of exchange")
+        if self.runs.money_max is not None and self.brains and not priced:
+            raise ValueError("runs.money_max: no brain has prices, so that no run could begin")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from gateway.commitments import commit
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
 from gateway.messages_api import showing
-from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
+from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, RunTurn, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.questions import Question
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
@@ -147,6 +147,7 @@ def build_input(
             "context_id": plan.plan.context_id,
             "issuer": plan.plan.issuer.id,
             "purpose": plan.plan.purpose,
+            **({} if plan.plan.run is None else {"run": _run_document(plan.plan.run)}),
         },
         "steps": [
             {
@@ -168,6 +169,12 @@ def build_input(
             "spent": {**_spent(plan, states), **before["spent"]},
         },
     }
+
+
+def _run_document(run: RunTurn) -> dict[str, Any]:
+    """What a run used before this turn; without ``spent`` where nobody knows what it cost."""
+    known = {} if run.spent is None else {"spent": run.spent / MILLIONTHS}
+    return {"brain": run.brain, "turn": run.number, "steps": run.steps, "tokens": run.tokens, **known}
 
 
 def _shown(state: StepState) -> Mapping[str, Any] | None:

@@ -61,7 +61,7 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
         "run": {
             "type": "object",
             "additionalProperties": False,
-            "required": ["run_id", "number", "kind", "brain", "attempt", "steps", "tokens"],
+            "required": ["run_id", "number", "kind", "brain", "attempt", "steps", "tokens", "spent"],
             "properties": {
                 "run_id": {"type": "string", "pattern": _ID},
                 "number": {"type": "integer", "minimum": 0},
@@ -70,6 +70,7 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
                 "attempt": {"type": "integer", "minimum": 0},
                 "steps": {"type": "integer", "minimum": 1},
                 "tokens": {"type": "integer", "minimum": 0},
+                "spent": {"type": ["integer", "null"], "minimum": 0},
             },
         },
         "actions": {

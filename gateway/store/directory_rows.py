@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from gateway.canonical import canonical
-from gateway.errors import Malformed
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal, Role
+from gateway.reasons import Reason
 from gateway.times import format_time
 from keys import jwk
 from keys.errors import KeyRefused
@@ -214,6 +215,14 @@ def mint_token() -> Minted:
     """A new API key."""
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     return Minted(key_id, f"hr_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
+
+
+def key_id_of(token: str) -> str:
+    """The public part of an API key. Raises ``auth.invalid`` for what is none."""
+    match = TOKEN.fullmatch(token)
+    if match is None:
+        raise Refused(Reason.AUTH_INVALID, "not an API key")
+    return match[1]
 
 
 def made_elsewhere(api_key: str) -> Minted:

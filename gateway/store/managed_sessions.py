@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Connection, Engine, bindparam, exists, insert, literal, select, update
+from sqlalchemy import Connection, Engine, bindparam, exists, insert, literal, select
 
 from gateway.errors import Overtaken, Refused
 from gateway.ports import Guard, Unless, Write
 from gateway.ports.managed_agents import SessionRecord, State, UseRecord, UseState
 from gateway.reasons import Conflict, Reason, because
+from gateway.store.leases import LeaseKind, SqlLeases
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs, sound
+from gateway.store.tables import leases
 from gateway.store.tables import managed_sessions as sessions
 from gateway.store.tables import managed_uses as uses
 from gateway.store.upsert import upsert
@@ -21,13 +23,14 @@ _FOLLOWED: Final = [str(state) for state in State if state.followed]
 _ONE: Final = (sessions.c.connector == bindparam("the_connector")) & (sessions.c.session_id == bindparam("the_session"))
 _INSERT_SESSION: Final = insert(sessions)
 _INSERT_USE: Final = insert(uses)
-_LEASE: Final = (
-    update(sessions).where(_ONE).values(owner=bindparam("new_owner"), owned_until=bindparam("new_owned_until"))
+_OVER: Final = select(literal(1)).where(~exists().where(_ONE, sessions.c.state.in_(_FOLLOWED)))
+
+
+_BETWEEN: Final = "/"
+"""Connector and session in the name of a lease; no connector has one in its name."""
+_LEASED: Final = (leases.c.kind == str(LeaseKind.SESSION)) & (
+    leases.c.name == sessions.c.connector + _BETWEEN + sessions.c.session_id
 )
-_OTHERS: Final = (sessions.c.owner != bindparam("me")) & (sessions.c.owned_until > bindparam("the_time"))
-_TAKEN: Final = select(literal(1)).where(exists().where(_ONE, _OTHERS | sessions.c.state.not_in(_FOLLOWED)))
-_OURS: Final = (sessions.c.owner == bindparam("me")) & (sessions.c.owned_until > bindparam("the_time"))
-_LOST: Final = select(literal(1)).where(~exists().where(_ONE, _OURS, sessions.c.state.in_(_FOLLOWED)))
 
 
 class SqlManagedSessions:
@@ -44,6 +47,7 @@ class SqlManagedSessions:
         self._engine = engine
         self.owner = owner
         self._macs = RowMacs(mac_key)
+        self._leases = SqlLeases(engine, LeaseKind.SESSION, owner)
         self._upsert_session = upsert(sessions, engine.dialect.name)
         self._upsert_use = upsert(uses, engine.dialect.name)
 
@@ -57,17 +61,22 @@ class SqlManagedSessions:
         """See ``Records``."""
         return Write(self._upsert_session, self._sealed_session(session))
 
-    def lease(self, session: SessionRecord, until: float) -> Write:
+    def take(self, session: SessionRecord, now: float, until: float) -> tuple[Sequence[Unless], Write]:
         """See ``Records``."""
-        return Write(_LEASE, {**_which(session), "new_owner": self.owner, "new_owned_until": until})
+        name = _name(session)
+        return [self._leases.unless_taken(name, now), _unless_over(session)], self._leases.take(name, until)
 
-    def unless_taken(self, session: SessionRecord, now: float) -> Unless:
+    def leave(self, session: SessionRecord, now: float) -> Write:
         """See ``Records``."""
-        return Unless(_TAKEN, {**_which(session), "me": self.owner, "the_time": now})
+        return self._leases.hold(_name(session), now)
 
-    def unless_lost(self, session: SessionRecord, now: float) -> Unless:
+    def drop(self, session: SessionRecord) -> Write:
         """See ``Records``."""
-        return Unless(_LOST, {**_which(session), "me": self.owner, "the_time": now})
+        return self._leases.drop(_name(session))
+
+    def unless_lost(self, session: SessionRecord, now: float) -> Sequence[Unless]:
+        """See ``Records``."""
+        return [self._leases.unless_lost(_name(session), now), _unless_over(session)]
 
     def insert_use(self, use: UseRecord) -> Guard:
         """See ``Records``."""
@@ -107,7 +116,11 @@ class SqlManagedSessions:
         """See ``Records``."""
         wanted = (
             select(sessions)
-            .where(sessions.c.connector == connector, sessions.c.state.in_(_FOLLOWED), sessions.c.owned_until <= now)
+            .where(
+                sessions.c.connector == connector,
+                sessions.c.state.in_(_FOLLOWED),
+                ~exists().where(_LEASED, leases.c.until > now),
+            )
             .order_by(sessions.c.adopted_at)
             .limit(limit)
         )
@@ -132,8 +145,13 @@ class SqlManagedSessions:
         return await reading(self._engine, "managed sessions", read)
 
 
-def _which(session: SessionRecord) -> dict[str, str]:
-    return {"the_connector": session.connector, "the_session": session.session_id}
+def _name(session: SessionRecord) -> str:
+    """Of its lease."""
+    return f"{session.connector}{_BETWEEN}{session.session_id}"
+
+
+def _unless_over(session: SessionRecord) -> Unless:
+    return Unless(_OVER, {"the_connector": session.connector, "the_session": session.session_id})
 
 
 def _session(row: Mapping[str, Any]) -> SessionRecord:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from gateway.model import ApprovalStatus, Notice
 from gateway.ports import Write
@@ -19,8 +19,6 @@ from gateway.store.tables import outbox
 
 WAITING_MAX: Final = 10_000
 """Messages that may wait for one webhook; what comes beyond is dropped and counted."""
-ADOPT_SECONDS: Final = 600.0
-"""A message so long overdue is taken over from its gateway, which must be gone."""
 DEAD_SECONDS: Final = 7 * 86_400.0
 """How long a message that was given up stays for people to look at."""
 
@@ -41,7 +39,6 @@ _UPDATE: Final = (
         attempts=bindparam("new_attempts"),
         next_at=bindparam("new_next_at"),
         dead=bindparam("new_dead"),
-        owner=bindparam("new_owner"),
     )
 )
 _FORGET_DEAD: Final = delete(outbox).where(outbox.c.dead.is_(True), outbox.c.next_at <= bindparam("past"))
@@ -63,18 +60,14 @@ class Message:
 class SqlOutbox:
     """Builds rows for the log's writer, and reads what is due."""
 
-    def __init__(
-        self, engine: Engine, owner: str, listeners: Mapping[tuple[str, Notice], Sequence[str]], mac_key: bytes
-    ) -> None:
+    def __init__(self, engine: Engine, listeners: Mapping[tuple[str, Notice], Sequence[str]], mac_key: bytes) -> None:
         """Use ``engine`` for reads.
 
         Args:
-            owner: this gateway's id.
             mac_key: 32 bytes from outside the database.
             listeners: tenant and notice -> names of the webhooks that are told.
         """
         self._engine = engine
-        self._owner = owner
         self._macs = RowMacs(mac_key)
         self._listeners = listeners
         self.waiting: Counter[str] = Counter()
@@ -96,7 +89,6 @@ class SqlOutbox:
                 "tenant": tenant,
                 "notice": str(notice),
                 "approval_id": approval_id,
-                "owner": self._owner,
                 "created_at": at,
                 "next_at": at,
                 "attempts": 0,
@@ -112,7 +104,7 @@ class SqlOutbox:
     def failed(self, message: Message, next_at: float, *, dead: bool) -> Write:
         """It is not; it is tried again at ``next_at``, or never."""
         values = {"new_attempts": message.attempts + 1, "new_next_at": next_at, "new_dead": dead}
-        return Write(_UPDATE, {"the_message": message.message_id, "new_owner": self._owner, **values})
+        return Write(_UPDATE, {"the_message": message.message_id, **values})
 
     def forget_dead(self, now: float) -> Write:
         """Drop what was given up long ago."""
@@ -120,20 +112,18 @@ class SqlOutbox:
 
     def refused(self, message_id: str, now: float) -> Write:
         """A row that no gateway wrote, or that does not fit its request: it is never sent."""
-        values = {"new_attempts": 0, "new_next_at": now, "new_dead": True, "new_owner": self._owner}
+        values = {"new_attempts": 0, "new_next_at": now, "new_dead": True}
         return Write(_UPDATE, {"the_message": message_id, **values})
 
     async def due(self, webhook: str, now: float, limit: int) -> tuple[list[Message], list[str]]:
-        """Messages of our own whose time has come, and of gateways that are gone, oldest first; and the ids of rows
-        that are as no gateway left them.
+        """Messages whose time has come, oldest first; and the ids of rows that are as no gateway left them.
 
         Raises:
             Unavailable: ``log.unavailable``; the database cannot be read.
         """
-        mine_or_left = or_(outbox.c.owner == self._owner, outbox.c.next_at <= now - ADOPT_SECONDS)
         query = (
             select(outbox)
-            .where(outbox.c.dead.is_(False), outbox.c.next_at <= now, outbox.c.webhook == webhook, mine_or_left)
+            .where(outbox.c.dead.is_(False), outbox.c.next_at <= now, outbox.c.webhook == webhook)
             .order_by(outbox.c.next_at, outbox.c.message_id)
             .limit(limit)
         )

@@ -21,11 +21,10 @@ _log = structlog.get_logger("handrail.rows")
 MAC: Final = "mac"
 UNCOVERED: Final[Mapping[str, frozenset[str]]] = {
     "approvals": frozenset({"status"}),
-    "outbox": frozenset({"owner", "next_at", "attempts", "dead"}),
-    "managed_sessions": frozenset({"owner", "owned_until"}),
+    "outbox": frozenset({"next_at", "attempts", "dead"}),
 }
 """Columns that something else vouches for, or nothing has to: an approval counts by its signed answers, whatever its
-row says; when and by which gateway a message is sent, or a session followed, is no secret and no permission."""
+row says; when a message is sent is no secret and no permission."""
 _SHOWN: Final = (
     "message_id",
     "approval_id",

@@ -8,34 +8,25 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, exists, func, insert, select
 
 from audit.history import NEWEST_RESTORE
 from gateway.errors import Refused
 from gateway.model import Plan, PlanStatus, RunTurn, TurnKind
-from gateway.ports import Guard, Write
-from gateway.ports.runs import Driver, Run, RunPage, RunStatus, Turn
+from gateway.ports import Guard, Unless, Write
+from gateway.ports.runs import Run, RunPage, RunStatus, Turn
 from gateway.reasons import Conflict, Reason, because
+from gateway.store.leases import LeaseKind, SqlLeases, until_of
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import plans
-from gateway.store.tables.runs import run_drivers, run_turns, runs
+from gateway.store.tables.runs import run_turns, runs
 
 _INSERT: Final = insert(runs)
 _INSERT_TURN: Final = insert(run_turns)
-_INSERT_DRIVER: Final = insert(run_drivers)
-_OVER: Final = 9e15
-"""Of a driver whose time is over for good: further away than any clock."""
-_HOLD: Final = (
-    update(run_drivers)
-    .where(
-        run_drivers.c.run_id == bindparam("the_run"),
-        run_drivers.c.number == bindparam("the_number"),
-        run_drivers.c.until < _OVER,
-    )
-    .values(until=bindparam("new_until"))
+_ENDED: Final = select(run_turns.c.number).where(
+    run_turns.c.run_id == bindparam("the_run"), run_turns.c.kind == str(TurnKind.END)
 )
-_RELEASE: Final = update(run_drivers).where(run_drivers.c.run_id == bindparam("the_run")).values(until=_OVER)
 _COPIED: Final = (
     "run_id",
     "tenant",
@@ -44,6 +35,8 @@ _COPIED: Final = (
     "commitment",
     "steps_max",
     "tokens_max",
+    "money_max",
+    "currency",
     "created_at",
     "deadline_at",
     "log_index",
@@ -65,6 +58,7 @@ class SqlRuns:
         self._engine = engine
         self._gateway = gateway
         self._macs = RowMacs(mac_key)
+        self._leases = SqlLeases(engine, LeaseKind.RUN, gateway)
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
 
@@ -72,8 +66,7 @@ class SqlRuns:
         """See ``ports.RunStore``."""
         hands = None if run.hands is None else json.dumps(run.hands)
         row = self._macs.seal(runs, {**{name: getattr(run, name) for name in _COPIED}, "hands": hands})
-        driver = {"run_id": run.run_id, "number": 1, "gateway": self._gateway, "until": until}
-        return [Write(_INSERT, row), Write(_INSERT_DRIVER, driver)]
+        return [Write(_INSERT, row), self._leases.take(run.run_id, until)]
 
     def taken(self, plan: Plan, run: RunTurn, at: float) -> Guard:
         """See ``ports.Turns``."""
@@ -81,7 +74,7 @@ class SqlRuns:
 
     def end(self, run: Run, turn: Turn) -> tuple[Sequence[Guard], Sequence[Write]]:
         """See ``ports.RunStore``."""
-        return [self._guard(turn)], [Write(_RELEASE, {"the_run": run.run_id})]
+        return [self._guard(turn)], [self._leases.drop(run.run_id)]
 
     def _guard(self, turn: Turn) -> Guard:
         the = turn.turn
@@ -93,6 +86,7 @@ class SqlRuns:
             "attempt": the.attempt,
             "steps": the.steps,
             "tokens": the.tokens,
+            "spent": the.spent,
             "plan_id": turn.plan_id,
             "gateway": turn.gateway,
             "at": turn.at,
@@ -102,27 +96,24 @@ class SqlRuns:
         }
         return Guard(_INSERT_TURN, self._macs.seal(run_turns, row), _turn_taken)
 
-    def take_over(self, driver: Driver, until: float) -> tuple[Guard, Write]:
+    def take_over(self, run_id: str, now: float, until: float) -> tuple[Sequence[Unless], Write]:
         """See ``ports.RunStore``."""
-        row = {"run_id": driver.run_id, "number": driver.number + 1, "gateway": self._gateway, "until": until}
-        past = {"the_run": driver.run_id, "the_number": driver.number, "new_until": _OVER}
-        return Guard(_INSERT_DRIVER, row, _turn_taken), Write(_HOLD, past)
+        unless = [self._leases.unless_taken(run_id, now), Unless(_ENDED, {"the_run": run_id})]
+        return unless, self._leases.take(run_id, until)
 
-    def hold(self, driver: Driver, until: float) -> Write:
+    def hold(self, run_id: str, until: float) -> Write:
         """See ``ports.RunStore``."""
-        return Write(_HOLD, {"the_run": driver.run_id, "the_number": driver.number, "new_until": until})
+        return self._leases.hold(run_id, until)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    async def due(self, now: float) -> Sequence[Driver]:
+    async def due(self, now: float) -> Sequence[str]:
         """See ``ports.RunStore``."""
-        query = select(run_drivers).where(run_drivers.c.until < _OVER)
-        rows = await self._read(lambda connection: connection.execute(query).all())
-        return [
-            Driver(row.run_id, row.number, row.gateway, row.until)
-            for row in rows
-            if row.gateway == self._gateway or row.until < now
-        ]
+        return [lease.name for lease in await self._leases.takable(now)]
+
+    async def driven_until(self, run_id: str) -> float | None:
+        """See ``ports.RunStore``."""
+        return await self._read(lambda connection: until_of(connection, LeaseKind.RUN, [run_id]).get(run_id))
 
     async def find(self, run_id: str) -> Run | None:
         """See ``ports.RunStore``."""
@@ -160,7 +151,8 @@ class SqlRuns:
             query = select(run_turns).where(run_turns.c.run_id.in_(names), run_turns.c.number == newest)
             rows = sound(connection.execute(query).mappings(), self._verify(run_turns))
             last = {turn.turn.run_id: turn for turn in map(_turn, rows)}
-            return RunPage([(run, last.get(run.run_id)) for run in found])
+            until = until_of(connection, LeaseKind.RUN, names)
+            return RunPage([(run, last.get(run.run_id), until.get(run.run_id)) for run in found])
 
         return await self._read(read)
 
@@ -202,6 +194,7 @@ def _turn(row: Mapping[str, Any]) -> Turn:
         row["attempt"],
         row["steps"],
         row["tokens"],
+        row["spent"],
     )
     status = RunStatus(row["status"]) if row["status"] else None
     return Turn(turn, row["plan_id"], row["gateway"], row["at"], status, row["reason"], row["note"])

@@ -4,13 +4,14 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.certificates import Certificate
 from gateway.errors import HandrailError, Refused
-from gateway.model import Principal
+from gateway.model import Principal, Shown
 from gateway.reasons import Reason
 from gateway.web import anthropic_requests, resources
 from gateway.web.admission import Admission
@@ -150,13 +151,31 @@ async def authenticate(scope: Scope) -> Principal:
     Raises:
         HandrailError: ``auth.*``; whatever the directory cannot do.
     """
-    gateway, certificate = gateway_of(scope), certificate_of(scope)
-    directory = gateway.directory
-    headers = _headers(scope)
+    directory, proof = gateway_of(scope).directory, _proof(scope)
+    if isinstance(proof, Certificate):
+        return await directory.holder_of(proof, time.time())
+    return await directory.authenticate(proof, time.time(), certificate_of(scope), _audiences(scope))
+
+
+async def shown(scope: Scope) -> Shown:
+    """By what this request's caller calls, for what outlives the request. Raises as :func:`authenticate`."""
+    directory, proof = gateway_of(scope).directory, _proof(scope)
+    if isinstance(proof, Certificate):
+        return await directory.shown_by(proof)
+    return await directory.shown(proof, time.time(), certificate_of(scope), _audiences(scope))
+
+
+def _proof(scope: Scope) -> str | Certificate:
+    """What says who calls: the request's bearer token, or its client certificate where it has none."""
+    headers, certificate = _headers(scope), certificate_of(scope)
     if certificate is not None and not any(name == b"authorization" for name, _ in headers):
-        return await directory.holder_of(certificate, time.time())
-    audiences = resources.audiences(gateway.settings, scope["path"])
-    return await directory.authenticate(bearer_token(headers), time.time(), certificate, audiences)
+        return certificate
+    return bearer_token(headers)
+
+
+def _audiences(scope: Scope) -> Collection[str]:
+    """What an access token may be for: the resource that is asked for."""
+    return resources.audiences(gateway_of(scope).settings, scope["path"])
 
 
 def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -1,5 +1,7 @@
 """The JSON shapes of managed agents and their sessions; see ``schemas``."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from gateway.managed_agents.answers import Verdict
@@ -57,6 +59,11 @@ class AgentSessionDetail(AgentSessionView):
     tool_uses: list[ToolUseView]
 
 
+Lacks = Annotated[
+    Literal["hand", "action"] | None, Field(description="What of that is not there, so that its calls are denied.")
+]
+
+
 class PolicyWord(Shape):
     """A permission policy of an agent."""
 
@@ -65,6 +72,8 @@ class PolicyWord(Shape):
     policy: str = Field(description="What it is.")
     needed: str = Field(description="What it has to be so that the gateway is asked.")
     hand: str | None = Field(description="Whose action the tool is here; null where its calls are denied.")
+    action: str | None
+    lacks: Lacks
 
 
 class CustomTool(Shape):
@@ -73,6 +82,7 @@ class CustomTool(Shape):
     tool: str
     hand: str | None = Field(description="null where its calls are denied.")
     action: str | None
+    lacks: Lacks
 
 
 class ManagedAgentView(Shape):

@@ -11,6 +11,7 @@ from gateway.web.times import Time
 
 PROMPT_MAX = 65_536
 _Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+_SPENT = "What its answers cost; null where that is not known, absent where no brain had prices."
 _Purpose = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,255}$")]
 
 
@@ -19,6 +20,9 @@ class RunBudget(Shape):
 
     steps: int | None = Field(None, ge=1, strict=True, description="Questions to models and calls of tools together.")
     tokens: int | None = Field(None, ge=1, strict=True, description="In and out together, cached ones too.")
+    money: float | None = Field(
+        None, ge=0.000001, le=1_000_000_000, strict=True, description="In the currency of the brains' prices."
+    )
 
 
 class RunRequest(Shape):
@@ -68,8 +72,11 @@ class RunSummary(Shape):
     created_at: Time
     deadline_at: Time
     ended_at: Time | None = None
+    interrupted_at: Time | None = Field(None, description="Since when no gateway takes it forward.")
     steps: int
     tokens: int
+    spent: float | None = Field(None, description=_SPENT)
+    currency: str | None = Field(None, description="Of spent.")
     code: str | None = Field(None, description="Why it did not end well.")
 
 
@@ -85,9 +92,12 @@ class RunView(Shape):
     created_at: Time
     deadline_at: Time
     ended_at: Time | None = None
+    interrupted_at: Time | None = Field(None, description="Since when no gateway takes it forward.")
     budget: RunBudget
     steps: int
     tokens: int
+    spent: float | None = Field(None, description=_SPENT)
+    currency: str | None = Field(None, description="Of spent, and of the budget's money.")
     text: str | None = Field(None, description="What the model said last; absent once it is erased.")
     approvals: list[str] | None = Field(None, description="Requests that it waits for.")
     error: RunError | None = None
@@ -125,4 +135,5 @@ class RunTurnEvent(Shape):
     text: str | None = Field(None, description="Of a question that was answered.")
     calls: int | None = Field(None, description="How many calls the answer asks for.")
     tokens: dict[str, Any] | None = Field(None, description="Kind -> tokens of this question.")
+    spent: float | None = Field(None, description="What this question cost, where its brain has prices.")
     code: str | None = Field(None, description="Of a question that was not answered: why.")

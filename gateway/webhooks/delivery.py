@@ -1,5 +1,5 @@
 """Sends what lies in the outbox: one sender for each webhook, so that a slow or hostile one delays nobody else, and no
-plan ever waits for any of them.
+plan ever waits for any of them. Of several gateways one sends for a webhook at a time.
 
 At least once: a message whose answer was lost is sent again under the same id. A receiver tells a repetition by the id,
 and an old message from a new one by the signed time.
@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Overtaken, Refused, Unavailable
 from gateway.model import Notice
 from gateway.ports import Append, AuditLog, Courier, Write
 from gateway.secret_files import read_secret
 from gateway.settings import SettingsError, WebhookSettings
+from gateway.store.leases import LEASE_SECONDS, SqlLeases
 from gateway.store.outbox import NOTICES, Message, SqlOutbox
 from gateway.telemetry import Metrics
 from gateway.webhooks.messages import slack, standard
@@ -73,6 +74,7 @@ class Deliveries:
 
     webhooks: Mapping[str, Webhook]
     outbox: SqlOutbox
+    leases: SqlLeases
     log: AuditLog
     look: Look
     metrics: Metrics
@@ -80,6 +82,8 @@ class Deliveries:
     clock: Callable[[], float] = time.time
     pause_seconds: float = PAUSE_SECONDS
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _until: dict[str, float] = field(default_factory=dict)
+    """Webhook -> until when this gateway sends for it."""
 
     def start(self) -> None:
         """Begin to send."""
@@ -90,8 +94,18 @@ class Deliveries:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leave()
         for webhook in self.webhooks.values():
             await webhook.courier.close()
+
+    async def _leave(self) -> None:
+        """Leave what is to be sent to the other gateways at once."""
+        now = self.clock()
+        try:
+            if self._until:
+                await self.log.append(Append((), [self.leases.hold(name, now) for name in self._until]))
+        except HandrailError as error:
+            _log.info("webhooks are left when their leases are over", reason=str(error.reason))
 
     async def upkeep(self) -> None:
         """Count what waits and what was dropped, and forget what was given up long ago."""
@@ -107,14 +121,37 @@ class Deliveries:
         await self.log.append(Append((), [self.outbox.forget_dead(self.clock())]))
 
     async def send_due(self, webhook: Webhook) -> int:
-        """Try every message that is due, once, in order; returns how many there were."""
+        """Try every message that is due, once, in order; returns how many there were. None while another gateway sends
+        for the webhook."""
         now = self.clock()
         due, forged = await self.outbox.due(webhook.name, now, BATCH)
+        if (due or forged) and not self._lasts(webhook):
+            if not await self._take(webhook):
+                return 0
+            due, forged = await self.outbox.due(webhook.name, now, BATCH)  # as whoever sent before left them
         if forged:
             await self.log.append(Append((), [self.outbox.refused(message_id, now) for message_id in forged]))
-        for message in due:
+        for number, message in enumerate(due):
+            if not self._lasts(webhook) and not await self._take(webhook):
+                return number + len(forged)
             await self.log.append(Append((), [await self._attempt(webhook, message)]))
         return len(due) + len(forged)
+
+    def _lasts(self, webhook: Webhook) -> bool:
+        """Whether this gateway sends for a webhook for as long as one attempt may take."""
+        return self.clock() + webhook.settings.timeout_seconds < self._until.get(webhook.name, 0.0)
+
+    async def _take(self, webhook: Webhook) -> bool:
+        """Send for a webhook from now on; whether no other gateway does."""
+        now = self.clock()
+        until = now + webhook.settings.timeout_seconds + LEASE_SECONDS
+        unless = [self.leases.unless_taken(webhook.name, now)]
+        try:
+            await self.log.append(Append((), [self.leases.take(webhook.name, until)], unless=unless))
+        except Overtaken:
+            return False
+        self._until[webhook.name] = until
+        return True
 
     async def _send_forever(self, webhook: Webhook) -> None:
         while True:

@@ -20,20 +20,37 @@ from tests.services import require
 
 PYTHON = ROOT / ".tools" / "agent-frameworks" / "bin" / "python"
 SCRIPTS = Path(__file__).parent / "frameworks"
-FRAMEWORKS = ("anthropic_runner", "langchain_tools", "openai_agents")
+LOOK_UP, SEND = ("look_up", {"name": "Ann"}), ("send", {"to": "Ann", "text": "Hello"})
+ONE_BY_ONE = json.dumps([[LOOK_UP], [SEND]])
+AT_ONCE = json.dumps([[LOOK_UP, ("look_up", {"name": "Bob"}), SEND]])
+LOOPS = [
+    pytest.param(["anthropic_runner"], id="anthropic_runner"),
+    pytest.param(["langchain_agent", "decorator"], id="langchain_agent"),
+    pytest.param(["langchain_agent", "middleware"], id="langchain_middleware"),
+    pytest.param(["openai_agents"], id="openai_agents"),
+]
+"""Frameworks that own the loop, and stream."""
+FRAMEWORKS = [*LOOPS, pytest.param(["langchain_tools"], id="langchain_tools")]
+KNOWN = 'return f"{name} lives at 4 Elm Street."'
 NOBODY = "http://127.0.0.1:9"
 
 
-async def run(script: str | Path, house: World, api: StandIn, folder: Path, ticket: str, *, url: str = "") -> Any:
-    """What a program printed, of an agent whose tools are those of the page."""
+async def run(
+    script: str | Path, house: World, api: StandIn, folder: Path, ticket: str, *words: str, url: str = ""
+) -> Any:
+    """What a program printed, of an agent whose tools are those of the page, but that nobody knows Bob."""
     require(PYTHON.exists(), "the agent frameworks", "Run .ci/agent-frameworks.")
     (folder / "home").mkdir(exist_ok=True)
-    (folder / "office.py").write_text(block("python"))
+    program = block("python")
+    assert program.count(KNOWN) == 1
+    unknown = f'if name == "Bob":\n        raise LookupError("nobody")\n    {KNOWN}'
+    (folder / "office.py").write_text(program.replace(KNOWN, unknown))
     path = script if isinstance(script, Path) else SCRIPTS / f"{script}.py"
     ours = isinstance(script, Path) or script == "anthropic_runner"  # what it needs is here already
     process = await asyncio.create_subprocess_exec(
         sys.executable if ours else str(PYTHON),
         str(path),
+        *words,
         cwd=folder,
         env={
             "PATH": os.environ.get("PATH", os.defpath),
@@ -64,6 +81,19 @@ def letters(asked: Mapping[str, Any]) -> Any:
     return message("One moment.", calls[done]) if done < len(calls) else message("Done.")
 
 
+def at_once(asked: Mapping[str, Any]) -> Any:
+    """A model that asks for three calls in one answer, and ends."""
+    if results(asked):
+        return message("Done.")
+    [answer] = json.loads(AT_ONCE)
+    return message("At once.", *[tool_use(name, args, f"call-{number}") for number, (name, args) in enumerate(answer)])
+
+
+def words_of(framework: list[str], calls: str) -> list[str]:
+    """A program and what it is told; one that has no model at the stand-in is told its answers."""
+    return [*framework, calls] if framework == ["openai_agents"] else framework
+
+
 def told(output: str, api: StandIn) -> list[str]:
     """What the model was told of each call: the program prints it, or the stand-in was sent it."""
     if output:
@@ -74,11 +104,13 @@ def told(output: str, api: StandIn) -> list[str]:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_tools_of_a_framework_are_judged_and_reported(
-    anthropic_api: StandIn, house: World, tmp_path: Path, framework: str
+    anthropic_api: StandIn, house: World, tmp_path: Path, framework: list[str]
 ) -> None:
     anthropic_api.decide = letters
-    ticket = f"ticket-{framework}"
-    first, second = told(await run(framework, house, anthropic_api, tmp_path, ticket), anthropic_api)
+    ticket = "ticket-" + "-".join(framework)
+    script, *words = words_of(framework, ONE_BY_ONE)
+    output = await run(script, house, anthropic_api, tmp_path, ticket, *words)
+    first, second = told(output, anthropic_api)
     assert first == "Ann lives at 4 Elm Street."
     assert "Waiting for a person: approval" in second
     assert "This call was not made." in second
@@ -87,16 +119,43 @@ async def test_tools_of_a_framework_are_judged_and_reported(
     assert looked["reported"]["content"] == [{"type": "text", "text": "Ann lives at 4 Elm Street."}]
     assert (held["action"], held["status"]) == ("send", "held")
     house.approve()
-    _, second = told(await run(framework, house, anthropic_api, tmp_path, ticket), anthropic_api)
+    _, second = told(await run(script, house, anthropic_api, tmp_path, ticket, *words), anthropic_api)
     assert second == "Sent to Ann: Hello"
+
+
+@pytest.mark.parametrize("framework", LOOPS)
+async def test_calls_of_one_answer_are_each_judged_and_what_fails_is_reported_as_failed(
+    anthropic_api: StandIn, house: World, tmp_path: Path, framework: list[str]
+) -> None:
+    """In parallel, where the framework does so. What a tool raises reaches its framework, which tells the model."""
+    anthropic_api.decide = at_once
+    ticket = "ticket-at-once-" + "-".join(framework)
+    script, *words = words_of(framework, AT_ONCE)
+    known, failed, held = told(await run(script, house, anthropic_api, tmp_path, ticket, *words), anthropic_api)
+    assert known == "Ann lives at 4 Elm Street."
+    assert failed
+    assert "lives at" not in failed
+    assert "Waiting for a person: approval" in held
+    steps = house.steps(ticket)
+    said = sorted(
+        (one["action"], one["status"], one.get("reported", {}).get("is_error"))
+        for one in steps
+        if one["status"] != "held"
+    )
+    assert said == [("look_up", "released", False), ("look_up", "released", True)]
+    assert [one["action"] for one in steps if one["status"] == "held"] == ["send"]
+    [raised] = [one["reported"]["content"] for one in steps if one.get("reported", {}).get("is_error")]
+    assert "LookupError" in raised[0]["text"]
+    assert "nobody" not in raised[0]["text"], "the words of an exception may hold anything"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_without_a_gateway_nothing_is_called(
-    anthropic_api: StandIn, house: World, tmp_path: Path, framework: str
+    anthropic_api: StandIn, house: World, tmp_path: Path, framework: list[str]
 ) -> None:
     anthropic_api.decide = letters
-    output = await run(framework, house, anthropic_api, tmp_path, "ticket-nobody", url=NOBODY)
+    script, *words = words_of(framework, ONE_BY_ONE)
+    output = await run(script, house, anthropic_api, tmp_path, "ticket-nobody", *words, url=NOBODY)
     for text in (texts := told(output, anthropic_api)):
         assert "Handrail gave no answer" in text
         assert "This call was not made." in text
@@ -119,6 +178,27 @@ async def test_hooks_of_the_agent_sdk(anthropic_api: StandIn, house: World, tmp_
         [said] = json.loads(await run("claude_agent", house, anthropic_api, tmp_path, "ticket-sdk", url=url))
         assert "handrail-42" not in said
         assert "This call was not made." in said
+
+
+async def test_hooks_of_the_agent_sdk_judge_each_call_of_one_answer(
+    anthropic_api: StandIn, house: World, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.md").write_text("Forty-two.")
+    reads = [tool_use("Read", {"file_path": str(tmp_path / name)}, name) for name in ("notes.md", "nothing.md")]
+    fetch = tool_use("WebFetch", {"url": "https://example.org/", "prompt": "What is it?"}, "fetch")
+
+    def decide(asked: Mapping[str, Any]) -> Any:
+        return message("At once.", *reads, fetch) if asked.get("tools") and not results(asked) else message("Done.")
+
+    anthropic_api.decide = decide
+    said = json.loads(await run("claude_agent", house, anthropic_api, tmp_path, "ticket-sdk-at-once"))
+    assert len(said) == 3
+    assert len([text for text in said if "Forty-two." in text]) == 1
+    assert len([text for text in said if "policy.denied" in text]) == 1
+    steps = house.steps("ticket-sdk-at-once")
+    read = sorted(one["reported"]["is_error"] for one in steps if one["action"] == "Read")
+    assert read == [False, True]
+    assert [one["status"] for one in steps if one["action"] == "WebFetch"] == ["denied"]
 
 
 async def test_the_program_of_the_page(anthropic_api: StandIn, house: World, tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """What an agent, another client of its workspace, or an unlucky moment could do to get past the gateway."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
+from structlog.testing import capture_logs
 
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.managed_agents import policies
+from gateway.managed_agents.following import Troubles
 from gateway.model import Principal, Role
 from gateway.ports.managed_agents import UseState
 from gateway.reasons import Reason
-from tests.managed_agents.stand_in import ALLOW, ASK, Session, custom, toolset
-from tests.managed_agents.world import World
+from tests.managed_agents.stand_in import ALLOW, ASK, KEY, Session, StandIn, custom, toolset
+from tests.managed_agents.world import AGENT, World, opened
 from tests.until import until
 
 
@@ -339,3 +342,38 @@ async def test_a_key_that_is_taken_away_stops_the_following_and_one_that_is_set_
     world.service.break_streams(session)
     await until(lambda: follower.problem is not None)
     assert (await world.shown(session))["problem"]["code"] == "secret.missing"
+
+
+async def test_a_key_that_is_missing_is_said_once_and_again_when_it_is_there(
+    tmp_path: Path, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is looked for: a warning that comes every few seconds hides all others."""
+    tries: list[Reason] = []
+    tell = Troubles.tell
+
+    def counted(troubles: Troubles, what: str, about: str, error: HandrailError) -> None:
+        tries.append(error.reason)
+        tell(troubles, what, about, error)
+
+    monkeypatch.setattr(Troubles, "tell", counted)
+    service.agent("agent_1", toolset(ASK))
+    async with opened(tmp_path / "one", service, agents=[AGENT]) as world:
+        await world.gateway.secrets.remove(world.people["root"], "anthropic")
+        tries.clear()
+        with capture_logs() as logs:
+            await until(lambda: len(tries) > 4)
+            await world.gateway.secrets.set(world.people["root"], "anthropic", KEY)
+            await until(lambda: any(one["event"] == "no longer so" for one in logs))
+        waits = [one for one in logs if one["event"] == "agents' sessions wait"]
+        assert [(one["about"], one["reason"]) for one in waits] == [("cloud", "secret.missing")]
+        assert set(tries) == {Reason.SECRET_MISSING}
+
+
+async def test_a_tool_whose_hand_is_not_there_is_said_to_be_denied(world: World) -> None:
+    customs = [custom(name) for name in ("crm__read", "crm__fly", "erp__pay")]
+    world.service.agent("agent_2", toolset(ASK, bash=ASK, glob=ASK), *customs)
+    shown = await world.gateway.managed_agents.agent(world.people["op"], "cloud", "agent_2")
+    words = {one["tool"]: (one["hand"], one["lacks"]) for one in shown["policies"]}
+    assert words == {"*": (None, None), "bash": ("claude", None), "glob": ("claude", "action")}
+    tools = {one["tool"]: (one["hand"], one["lacks"]) for one in shown["custom_tools"]}
+    assert tools == {"crm__read": ("crm", None), "crm__fly": ("crm", "action"), "erp__pay": ("erp", "hand")}

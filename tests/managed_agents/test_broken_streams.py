@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.entries import EntryType
+from gateway.errors import Overtaken
+from gateway.store.leases import leases
 from tests.managed_agents.stand_in import StandIn
 from tests.managed_agents.world import World, opened
 from tests.until import until
@@ -246,3 +249,29 @@ async def test_a_session_goes_on_over_postgresql(tmp_path: Path, service: StandI
             service.idle(session)
             assert [one["result"] for one in await second.answers(session, more)] == ["allow"]
             assert len(service.answers(session, use)) == 1
+
+
+async def test_a_gateway_that_died_has_a_session_no_longer_than_its_lease(
+    tmp_path: Path, service: StandIn, postgres_url: str
+) -> None:
+    """It left nothing to anybody. Another follows once the time is over, and what the first one would still write about
+    the session, should it only have slept, is refused."""
+    async with opened(tmp_path / "one", service, url=postgres_url) as first:
+        session = first.session()
+        asleep = await first.follow(session)
+        connector = first.gateway.managed_agents.connectors["cloud"]
+        for task in (*connector._tasks, connector._followers[session.id][1]):
+            task.cancel()
+        async with opened(tmp_path / "two", service, like=tmp_path / "one", crm=first.crm, url=postgres_url) as second:
+            records = second.gateway.managed_agents.records
+            assert await records.free("cloud", time.time(), 9) == []
+            with second.gateway.engine.begin() as connection:
+                connection.execute(leases.update().values(until=0.0))
+            await second.follower(session)
+            use = service.use(session, name="crm__read", input={"n": 1})
+            service.idle(session)
+            assert len(await second.answers(session, use)) == 1
+            with pytest.raises(Overtaken):
+                await asleep.following.save(connector.parts, [asleep.following.entry(EntryType.AGENT_SESSION_ENDED)])
+            assert len(first.calls) == 1
+            assert second.entries("AGSEND") == []

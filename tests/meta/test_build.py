@@ -71,7 +71,7 @@ def test_container_runs_the_locked_versions_and_no_developers_tools() -> None:
 
 
 def test_shipped_code_imports_only_what_is_declared() -> None:
-    extras = ("aws", "claude-agent", "mariadb", "otlp", "pkcs11", "s3", "wasm")
+    extras = ("aws", "claude-agent", "langchain-agents", "mariadb", "otlp", "pkcs11", "s3", "wasm")
     declared = {canonicalize_name(requirement.name) for requirement in _requirements(*extras)}
     owners = packages_distributions()
     found = set()

@@ -351,9 +351,7 @@ async def open_house(
         [brain.registration(), keyset.issuer(RETRIES, "default"), keyset.issuer(CLIENT_CALLS, "default")]
     )
     hands, policy = SimulatedHands(), SimulatedPolicy()
-    store = SqlPlans(
-        engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
-    )
+    store = SqlPlans(engine, gateway, root.derive("step rows"), SqlOutbox(engine, {}, root.derive("outbox rows")))
     freezing = Freezing(
         log=log,
         payloads=log,

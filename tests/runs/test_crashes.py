@@ -1,13 +1,7 @@
 """A run whose gateway is killed, restarted, or shared: it goes on from its record, and no call runs twice."""
 
 import asyncio
-import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +11,14 @@ from sqlalchemy import create_engine, text
 
 from gateway.model import PlanStatus, TurnKind
 from gateway.runs.asked import Asked
+from gateway.runs.asking import Asking
 from gateway.runs.driver import Drive
 from tests.anthropic_api.answers import Answer, Cut
 from tests.anthropic_api.blocks import body, message, tool_use
 from tests.anthropic_api.server import StandIn
-from tests.runs.world import Desk, model_hand, rules, sent, world
+from tests.runs.processes import process
+from tests.runs.world import Desk, sent, world
 from tests.until import until
-
-COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()", "serve", "--json"]
-
-
-def _configure(home: Path, api: StandIn, at: Desk) -> Path:
-    """The same gateway as ``world`` makes, for a process of its own."""
-    file = home / "handrail.json"
-    document = {
-        "HANDRAIL_HOME": str(home),
-        "HANDRAIL_SERVER__PORT": "0",
-        "HANDRAIL_POLICY__BUNDLE": str(rules(home)),
-        "HANDRAIL_HANDS": json.dumps({"claude": model_hand(api.url), "desk": at.hand()}),
-        "HANDRAIL_BRAINS": json.dumps({"claude": {"model": "claude-opus-4-6"}}),
-    }
-    file.write_text(json.dumps(document))
-    return file
-
-
-@asynccontextmanager
-async def process(configuration: Path) -> AsyncIterator[tuple["subprocess.Popen[str]", str]]:
-    """A gateway as a process: it, and its URL."""
-    environment = {**os.environ, **json.loads(configuration.read_text())}
-    running = subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        yield running, await asyncio.to_thread(_url, running)
-    finally:
-        if running.poll() is None:
-            running.kill()
-        await asyncio.to_thread(running.wait, 30)
-        if running.stdout is not None:
-            running.stdout.close()
-
-
-def _url(running: "subprocess.Popen[str]") -> str:
-    assert running.stdout is not None
-    lines = []
-    for line in running.stdout:
-        lines.append(line)
-        if line.startswith("}"):
-            return str(json.loads("".join(lines))["listening"][0])
-    raise RuntimeError(f"the gateway did not start: {lines}")
 
 
 async def _view(url: str, key: str, path: str, body: Any = None) -> Any:
@@ -79,7 +34,6 @@ async def test_a_killed_gateway_goes_on_from_the_record(tmp_path: Path, api: Sta
     asked of a tool is not, and the model is told that nobody knows."""
     async with world(tmp_path, api, at) as here:
         key = here.keys["bot"]
-    configuration = _configure(tmp_path, api, at)
     asked = asyncio.Event()
     answers = [message(tool_use("desk__slow", {"text": "x"}, "a")), message("Done.")]
 
@@ -90,14 +44,14 @@ async def test_a_killed_gateway_goes_on_from_the_record(tmp_path: Path, api: Sta
         return answers[0] if len(body["messages"]) == 1 else answers[1]
 
     api.decide = decide
-    async with process(configuration) as (running, url):
+    async with process(tmp_path, api, at) as (running, url):
         run_id = (await _view(url, key, "/v1/runs", {"prompt": "Look."}))["run_id"]
         await (asked if moment == "model" else at.reached).wait()
         running.send_signal(signal.SIGKILL)
         await asyncio.to_thread(running.wait, 30)
     if moment == "model":
         at.hold.set()
-    async with process(configuration) as (_, url):
+    async with process(tmp_path, api, at) as (_, url):
 
         async def over() -> Any:
             view = await _view(url, key, f"/v1/runs/{run_id}")
@@ -148,7 +102,7 @@ async def test_a_stop_sees_a_tool_through_and_takes_no_further_turn(tmp_path: Pa
         return message(tool_use("desk__slow", {"text": "x"}, "a")) if len(asked["messages"]) == 1 else message("Done.")
 
     api.decide = decide
-    async with process(_configure(tmp_path, api, at)) as (running, url):
+    async with process(tmp_path, api, at) as (running, url):
         run_id = (await _view(url, key, "/v1/runs", {"prompt": "Look."}))["run_id"]
         await at.reached.wait()
         client = asyncio.create_task(_view(url, key, "/anthropic/v1/messages", question))
@@ -198,7 +152,7 @@ async def test_a_run_takes_no_further_turn_at_a_gateway_that_drains(tmp_path: Pa
             return plan.status is PlanStatus.DONE
 
         await until(over)
-        driving = [task for _, task in here.gateway.runs._driving.values()]
+        driving = list(here.gateway.runs._driving.values())
         await asyncio.gather(*driving, return_exceptions=True)
         assert len(api.asked) == 1
         assert not here.count("RUNEND")
@@ -219,7 +173,8 @@ async def test_two_drivers_of_one_run_take_each_turn_once(tmp_path: Path, api: S
         assert run is not None
         opened = await runs.parts.pipeline.payloads.open([run.commitment])
         asked = Asked.from_document(opened[run.commitment][1])
-        await asyncio.gather(*(Drive(runs.parts, runs.tools, run, asked).go() for _ in range(3)))
+        asking = Asking(runs.parts, runs.tools, run, asked)
+        await asyncio.gather(*(Drive(runs.parts, run, asking).go() for _ in range(3)))
         view = await here.ended(run_id)
         assert (view["status"], view["text"]) == ("done", "Done.")
         assert sorted(body["text"] for _, body in at.calls) == ["0", "1", "2", "3"]

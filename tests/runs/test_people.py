@@ -3,22 +3,27 @@
 import asyncio
 import json
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from gateway.certificates import NameKind
 from gateway.errors import Refused, Unavailable
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import RUNS, Principal, Role, UnverifiedPlan
+from gateway.model import RUNS, Principal, Role, Shown, UnverifiedPlan
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
 from gateway.runs.parts import Parts
 from gateway.runs.service import Wish
+from gateway.store.directory_links import CERTIFICATE, TOKEN, Identity
+from gateway.store.tables import api_keys
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.runs.world import Desk, World, sent, world
@@ -184,9 +189,55 @@ async def test_a_revoked_author_gets_no_further_turn(here: World) -> None:
     await here.gateway.directory.revoke_principal(await here.person("root"), "bot")
     view = await until(lambda: here.count("RUNEND") and here.recorded("RUNEND")[0])
     assert view["reasons"] == [str(Reason.AUTH_FORBIDDEN)]
+    assert view["facts"]["problem"] == "principal"
     assert here.desk.calls == []
     assert len(here.api.asked) == 1
     assert run_id in json.dumps(view)
+
+
+@pytest.mark.parametrize(("end", "code"), [("gone", "auth.invalid"), ("over", "auth.expired")])
+async def test_a_run_ends_with_the_key_that_began_it(
+    tmp_path: Path, api: StandIn, at: Desk, end: str, code: str
+) -> None:
+    """Its author has another key, and goes on with that: whoever had the old one has nothing left of it."""
+    days = 86_400
+    async with world(tmp_path, api, at, runs={"deadline_max_seconds": 7 * days}) as here:
+        made = (await here.gateway.directory.issue_api_key(await here.person("root"), "bot", ttl_days=1))["token"]
+        here.keys["old"] = str(made)
+        run_id, approval = await waiting(here, who="old", deadline_seconds=7 * days)
+        if end == "gone":
+            with here.gateway.engine.begin() as connection:
+                connection.execute(delete(api_keys).where(api_keys.c.key_id == here.shown("old").key_id))
+        else:
+            here.gateway.runs.parts.clock = lambda: time.time() + 2 * days
+        view = await here.ended(run_id)
+        assert (view["status"], view["error"]["code"], view["error"]["problem"]) == ("failed", code, "credential")
+        assert (await answer(here, approval, "approve", expect=409))["code"] == "approval.voided"
+        assert at.calls == []
+        assert len(api.asked) == 1
+        assert here.recorded("RUNEND")[0]["facts"]["problem"] == "credential"
+
+
+async def test_what_was_shown_holds_as_long_as_its_link_does(here: World) -> None:
+    """Of tokens and certificates the link counts: they themselves are over sooner than what they began."""
+    directory, root = here.gateway.directory, await here.person("root")
+    card = await directory.link(root, "bot", Identity(CERTIFICATE, "default", NameKind.EMAIL, "bot@example.com"))
+    token = await directory.link(root, "bot", Identity(TOKEN, "default", "https://nobody.example", "bot"))
+    held, unknown = Shown(links=(card["id"],)), Shown(links=(token["id"],))
+    await directory.check_shown(held, time.time())
+    with pytest.raises(Refused, match=r"auth\.invalid"):
+        await directory.check_shown(unknown, time.time())  # of an issuer that is not believed
+    await directory.unlink(root, "bot", card["id"])
+    for none in (held, Shown(), Shown(links=("link-nobody",)), Shown(key_id="0" * 16)):
+        with pytest.raises(Refused, match=r"auth\.invalid"):
+            await directory.check_shown(none, time.time())
+
+
+async def test_a_run_for_which_nothing_was_shown_asks_nobody(here: World) -> None:
+    await here.gateway.runs.begin(await here.person("bot"), Shown(), Asked("p"), Wish())
+    view = await until(lambda: here.count("RUNEND") and here.recorded("RUNEND")[0])
+    assert view["reasons"] == [str(Reason.AUTH_INVALID)]
+    assert here.api.asked == []
 
 
 async def test_a_freeze_ends_a_run_and_lets_none_begin(here: World) -> None:
@@ -214,7 +265,7 @@ async def test_a_principal_has_so_many_runs_at_once(tmp_path: Path, api: StandIn
 async def test_a_run_has_no_more_rights_than_the_login_that_began_it(here: World) -> None:
     here.api.script(message("Done."))
     narrow = replace(await here.person("bot"), hands=frozenset({"claude"}))
-    await here.gateway.runs.begin(narrow, Asked("p"), Wish())
+    await here.gateway.runs.begin(narrow, here.shown(), Asked("p"), Wish())
     await until(lambda: here.count("RUNEND"))
     assert "tools" not in sent(here.api)
 
@@ -276,7 +327,7 @@ async def test_a_turn_that_was_put_off_is_asked_for_whoever_its_author_is_then(
         raise Unavailable(Reason.OVERLOADED)
 
     monkeypatch.setattr(Pipeline, "submit", later)
-    await here.gateway.runs.begin(await here.person("bot"), Asked("p"), Wish())
+    await here.gateway.runs.begin(await here.person("bot"), here.shown(), Asked("p"), Wish())
     view = await until(lambda: here.count("RUNEND") and here.recorded("RUNEND")[0])
     assert view["reasons"] == [str(Reason.AUTH_FORBIDDEN)]
     assert here.api.asked == []

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from audit.tables import entries
 from gateway.app import build
-from gateway.model import Principal
+from gateway.model import Principal, Shown
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -132,6 +132,17 @@ class World:
     async def run(self, prompt: str = "Look at the desk.", **more: Any) -> dict[str, Any]:
         return await self.ended(await self.begin(prompt, **more))
 
+    async def events(self, run_id: str, after: int = 0) -> list[tuple[int, str, Any]]:
+        """What the gateway tells of a run from an event on, until its end."""
+        headers = {"authorization": f"Bearer {self.keys['bot']}", "last-event-id": str(after)}
+        answer = await self.http.get(f"/v1/runs/{run_id}/events", headers=headers)
+        found = []
+        for block in answer.text.split("\n\n"):
+            said = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+            if "data" in said:
+                found.append((int(said["id"]), said["event"], json.loads(said["data"])))
+        return found
+
     def recorded(self, kind: str) -> list[dict[str, Any]]:
         with self.gateway.engine.connect() as connection:
             found = connection.execute(select(entries.c.body).where(entries.c.type == kind).order_by(entries.c.idx))
@@ -141,6 +152,10 @@ class World:
         with self.gateway.engine.connect() as connection:
             query = select(func.count()).select_from(entries).where(entries.c.type == kind)
             return int(connection.execute(query).scalar_one())
+
+    def shown(self, who: str = "bot") -> Shown:
+        """By what somebody calls."""
+        return Shown(key_id=self.keys[who].split("_")[1])
 
     async def person(self, name: str) -> Principal:
         return await self.gateway.directory.principal("default", name)
@@ -159,6 +174,8 @@ def rules(home: Path) -> Path:
 
 def settings_of(home: Path, api: StandIn, at: Desk, **more: Any) -> Settings:
     """Of a gateway with the brain ``claude`` and the desk."""
+    if "like" in more:
+        _share(more.pop("like"), home)
     hands = {"claude": model_hand(api.url), "desk": at.hand(), **more.pop("hands", {})}
     brains = more.pop("brains", {"claude": {"model": "claude-opus-4-6"}})
     policy = {"bundle": rules(home)}
@@ -167,7 +184,11 @@ def settings_of(home: Path, api: StandIn, at: Desk, **more: Any) -> Settings:
 
 @asynccontextmanager
 async def world(home: Path, api: StandIn, at: Desk, **more: Any) -> AsyncIterator[World]:
-    """A gateway that serves, with its people and its hands pinned. The same home again is a restart."""
+    """A gateway that serves, with its people and its hands pinned. The same home again is a restart.
+
+    Args:
+        more: of its settings; ``like``: the home of another gateway whose keys it shares, as of one database.
+    """
     settings = settings_of(home, api, at, **more)
     gateway = build(settings)
     async with serving(create_app(gateway), settings) as port:
@@ -176,6 +197,14 @@ async def world(home: Path, api: StandIn, at: Desk, **more: Any) -> AsyncIterato
             assert (await http.get("/readyz")).status_code == 200
             keys = await _people(gateway, home)
             yield World(gateway, url, http, keys, api, at)
+
+
+def _share(other: Path, home: Path) -> None:
+    home.mkdir()
+    for name in ("master.key", "root.key", "people.json"):
+        shutil.copy(other / name, home / name)
+    for name in ("keys", "epochs"):
+        (home / name).symlink_to(other / name)
 
 
 async def _people(gateway: Gateway, home: Path) -> dict[str, str]:

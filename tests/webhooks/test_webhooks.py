@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from starlette.routing import Route
 from gateway.model import Answer, ApprovalStatus, Notice
 from gateway.ports import Append
 from gateway.settings import Settings, SettingsError, WebhookSettings
-from gateway.store.outbox import ADOPT_SECONDS, WAITING_MAX, Message, SqlOutbox
+from gateway.store.leases import LEASE_SECONDS, LeaseKind, SqlLeases
+from gateway.store.outbox import WAITING_MAX, Message, SqlOutbox
 from gateway.webhooks.delivery import BACKOFF_MAX_SECONDS, Webhook, backoff_seconds
 from gateway.webhooks.messages import standard
 from gateway.webhooks.signing import MessageSigner
@@ -355,14 +356,35 @@ async def test_what_was_not_sent_is_sent_after_a_restart(tmp_path: Path) -> None
 
 async def test_a_gateway_that_is_gone_leaves_its_messages_to_the_others(tmp_path: Path) -> None:
     async with told(tmp_path) as (here, receiver):
+        gateway = here.gateway
+        gone = SqlLeases(gateway.engine, LeaseKind.WEBHOOK, "gw-gone")
+        await gateway.log.append(Append((), [gone.take("ops", gateway.deliveries.clock() + LEASE_SECONDS)]))
         await here.ask()
-        with here.gateway.engine.connect() as connection:
-            connection.exec_driver_sql("UPDATE outbox SET owner = 'gw-gone'")
-            connection.commit()
         assert await send(here) == 0
-        pass_time(here, ADOPT_SECONDS + 1)
+        pass_time(here, LEASE_SECONDS + 1)
         assert await send(here) == 1
         assert len(receiver.received) == 1
+
+
+async def test_two_gateways_send_a_message_once_and_one_that_stops_leaves_the_rest(tmp_path: Path) -> None:
+    """The second looks while the first one waits for the receiver, and once more when that one has gone."""
+    async with told(tmp_path) as (here, receiver):
+        first = here.gateway.deliveries
+        leases = SqlLeases(here.gateway.engine, LeaseKind.WEBHOOK, "gw-two")
+        second = replace(first, leases=leases, _until={}, _tasks=[])
+        receiver.stuck = asyncio.Event()
+        await here.ask()
+        sending = asyncio.create_task(first.send_due(first.webhooks["ops"]))
+        await receiver.came.wait()
+        assert await second.send_due(second.webhooks["ops"]) == 0
+        receiver.stuck.set()
+        assert await sending == 1
+        await here.ask()
+        assert await second.send_due(second.webhooks["ops"]) == 0
+        await first._leave()
+        assert await second.send_due(second.webhooks["ops"]) == 1
+        assert await first.send_due(first.webhooks["ops"]) == 0
+        assert len({headers["webhook-id"] for headers, _ in receiver.received}) == len(receiver.received) == 2
 
 
 async def test_a_message_whose_request_is_gone_is_dropped_and_not_invented(tmp_path: Path) -> None:
@@ -412,7 +434,7 @@ async def test_a_row_of_another_webhook_or_of_a_state_that_is_over_is_not_sent(t
 
 
 def test_the_queue_is_bounded_and_what_does_not_fit_is_counted() -> None:
-    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["ops"]}, bytes(32))  # type: ignore[arg-type]
+    outbox = SqlOutbox(None, {("default", Notice.REQUESTED): ["ops"]}, bytes(32))  # type: ignore[arg-type]
     outbox.waiting["ops"] = WAITING_MAX - 1
     assert len(outbox.rows("default", "a", ApprovalStatus.OPEN, 1.0)) == 1
     assert outbox.rows("default", "b", ApprovalStatus.OPEN, 1.0) == []
@@ -538,7 +560,7 @@ async def test_a_secret_url_comes_from_a_file_and_stands_in_no_log(tmp_path: Pat
 
 
 def test_ids_are_random() -> None:
-    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["a", "b"]}, bytes(32))  # type: ignore[arg-type]
+    outbox = SqlOutbox(None, {("default", Notice.REQUESTED): ["a", "b"]}, bytes(32))  # type: ignore[arg-type]
     made = outbox.rows("default", "x", ApprovalStatus.OPEN, time.time())
     assert len({write.parameters["message_id"] for write in made}) == 2
 

@@ -17,15 +17,17 @@ def begin_run(
     hands: Sequence[str] | None = None,
     steps: int | None = None,
     tokens: int | None = None,
+    money: float | None = None,
     deadline_seconds: int | None = None,
 ) -> Operation[Json]:
     """Begin a run; it goes on whether or not anybody follows it. What is ``None``, the gateway chooses.
 
     Args:
         hands: whose tools the model is offered.
-        steps, tokens: what it may use.
+        steps, tokens, money: what it may use; money in the currency of the brains' prices.
     """
-    budget = {name: value for name, value in {"steps": steps, "tokens": tokens}.items() if value is not None}
+    wanted = {"steps": steps, "tokens": tokens, "money": money}
+    budget = {name: value for name, value in wanted.items() if value is not None}
     asked = {
         "prompt": prompt,
         "system": system,

@@ -16,6 +16,7 @@ from gateway.store.tables.client_calls import client_calls
 from gateway.store.tables.client_steps import client_moves
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
+from gateway.store.tables.leases import leases
 from gateway.store.tables.letters import dead_letter_ends, dead_letters
 from gateway.store.tables.managed_agents import managed_sessions, managed_uses
 from gateway.store.tables.offers import offer_moves, offers
@@ -39,7 +40,7 @@ from gateway.store.tables.plans import (
     replays,
     steps,
 )
-from gateway.store.tables.runs import run_drivers, run_turns, runs
+from gateway.store.tables.runs import run_turns, runs
 
 __all__ = [
     "api_keys",
@@ -57,6 +58,7 @@ __all__ = [
     "identity_links",
     "issuer_keys",
     "issuers",
+    "leases",
     "managed_sessions",
     "managed_uses",
     "metadata",
@@ -73,7 +75,6 @@ __all__ = [
     "proposal_signatures",
     "proposals",
     "replays",
-    "run_drivers",
     "run_turns",
     "runs",
     "secrets",

@@ -18,9 +18,7 @@ managed_sessions: Final = Table(
     Column("state", String(16), nullable=False, comment="gateway.ports.managed_agents.State"),
     Column("adopted_at", Float, nullable=False),
     Column("since", String(32), nullable=False, comment="The service's moment up to which nothing was ours."),
-    Column("owner", String(64), nullable=False, comment="Gateway that follows it."),
-    Column("owned_until", Float, nullable=False),
-    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over all but the lease, by an outside key."),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("connector", "session_id"),
     comment="Sessions at Anthropic that are followed.",
 )

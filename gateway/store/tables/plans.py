@@ -178,7 +178,6 @@ outbox: Final = Table(
     Column("tenant", String(64), nullable=False),
     Column("notice", String(32), nullable=False),
     Column("approval_id", String(64), nullable=False),
-    Column("owner", String(64), nullable=False, comment="The gateway that delivers it."),
     Column("created_at", Float, nullable=False),
     Column("next_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, PrimaryKeyCons
 
 from gateway.store.tables.base import metadata
 
-__all__ = ["metadata", "run_drivers", "run_turns", "runs"]
+__all__ = ["metadata", "run_turns", "runs"]
 
 _MAC: Final = "HMAC-SHA-256 over the row, by a key outside the database."
 
@@ -21,6 +21,8 @@ runs: Final = Table(
     Column("commitment", String(64), nullable=False, comment="Of what was asked."),
     Column("steps_max", Integer, nullable=False),
     Column("tokens_max", BigInteger, nullable=False),
+    Column("money_max", BigInteger, nullable=True, comment="In millionths of the currency's unit."),
+    Column("currency", String(3), nullable=False, comment="Empty where no brain had prices."),
     Column("created_at", Float, nullable=False),
     Column("deadline_at", Float, nullable=False),
     Column("log_index", BigInteger, nullable=False, comment="Of the entry that says that it began."),
@@ -39,6 +41,7 @@ run_turns: Final = Table(
     Column("attempt", Integer, nullable=False, comment="Of a model turn: how often this was put to models, from 1."),
     Column("steps", Integer, nullable=False, comment="Of the run, with this turn."),
     Column("tokens", BigInteger, nullable=False, comment="Of the run, as known before this turn."),
+    Column("spent", BigInteger, nullable=True, comment="Likewise, in millionths; NULL where nobody knows."),
     Column("plan_id", String(64), nullable=False, comment="Empty for the end."),
     Column("gateway", String(64), nullable=False, comment="That wrote it."),
     Column("at", Float, nullable=False),
@@ -49,16 +52,4 @@ run_turns: Final = Table(
     PrimaryKeyConstraint("run_id", "number"),
     Index(None, "plan_id"),
     comment="A turn of a run is one plan, or the end, whoever takes it: the database refuses a second row.",
-)
-
-run_drivers: Final = Table(
-    "run_drivers",
-    metadata,
-    Column("run_id", String(64), nullable=False),
-    Column("number", Integer, nullable=False, comment="1, 2, 3, ...; the newest counts."),
-    Column("gateway", String(64), nullable=False),
-    Column("until", Float, nullable=False, comment="Whoever comes later may take it over; far away where it is over."),
-    PrimaryKeyConstraint("run_id", "number"),
-    Index(None, "until"),
-    comment="Which gateway takes a run forward. Only to save work: the turns keep two from doing one thing.",
 )

@@ -12,7 +12,7 @@ from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
 from gateway.runs.service import PAGE_DEFAULT, PAGE_MAX, Wish
-from gateway.web.authentication import authenticate
+from gateway.web.authentication import authenticate, shown
 from gateway.web.bodies import JSON, after_index, json_body, limit_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routes.plans import last_event_id
@@ -26,8 +26,8 @@ async def begin(request: Request, principal: Principal) -> Response:
     query(request)
     said = await json_body(request, RunRequest)
     asked = Asked(said.prompt, said.system, said.purpose, said.brain, said.data_classes)
-    wish = Wish(said.hands, said.budget.steps, said.budget.tokens, said.deadline_seconds)
-    view = await gateway_of(request.scope).runs.begin(principal, asked, wish)
+    wish = Wish(said.hands, said.budget.steps, said.budget.tokens, said.budget.money, said.deadline_seconds)
+    view = await gateway_of(request.scope).runs.begin(principal, await shown(request.scope), asked, wish)
     return JsonResponse(view, 202, {"location": f"/v1/runs/{view['run_id']}"})
 
 
