@@ -1,12 +1,13 @@
 """The hands, the operator's word on each of their actions, and the jail that they run in."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, ArgumentRole, Oversize, SideEffects, Trust
+from gateway.manifest import HOST, PLAIN_PROFILE, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.reach import SecretPlace
 from gateway.settings import client_hands, mcp_servers
@@ -35,6 +36,18 @@ def holds_a_secret(name: str, value: str) -> bool:
     """Whether a variable looks like one that holds a secret: a word of its name says so, or its value has the form."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     return not _SECRET_WORDS.isdisjoint(words) or _SECRET_VALUE.search(value) is not None
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The texts in a value, each with its place."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for member, one in value.items():
+            yield from _texts(one, f"{name}.{member}")
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one, name)
 
 
 class JailSettings(Section):
@@ -237,7 +250,7 @@ class HandSettings(Section):
         McpClientSettings(), description="mcp: what the server may send to clients while a call runs; see below."
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
-    jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
+    jail_profile: Identifier = Field(PLAIN_PROFILE, description="mcp, process, python, wasm: jail profile.")
     env: dict[VariableName, str] = Field(
         {},
         description="mcp, process, python: variables of its environment. No secret may enter a jail, so none that "
@@ -312,6 +325,9 @@ class HandSettings(Section):
                 raise ValueError(f"env.{name} looks like a secret, and no secret enters a jail")
             if "\0" in value:
                 raise ValueError(f"env.{name} has a NUL character")
+        for name, text in _texts(self.options, "options"):
+            if holds_a_secret(name.rpartition(".")[2], text):
+                raise ValueError(f"{name} looks like a secret, and what is pinned is shown: name it under secrets")
         return self
 
     @model_validator(mode="after")
