@@ -272,7 +272,7 @@ class HandSettings(Section):
         pattern=r"^https?://",
         description="http, webhook, anthropic: scheme, host, port, and how every path begins.",
     )
-    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
+    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0, 3.1 or 3.2 document, JSON or YAML.")
     operations: tuple[str, ...] = Field(
         (),
         description="http: which operations of the document are offered: operationIds, tag:NAME, or METHOD /path with "
