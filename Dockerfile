@@ -3,12 +3,14 @@
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /opt/handrail
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/venv
 COPY deploy/requirements.lock deploy/requirements.lock
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r deploy/requirements.lock
 COPY . .
 # Linked, not copied: the policies and migrations beside the packages are part of the program.
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --no-index -e client -e . \
+    && /opt/venv/bin/handrail jail build \
     && /opt/venv/bin/python -m pip uninstall --yes --quiet pip
 
 FROM python:3.11-slim-bookworm

@@ -20,12 +20,12 @@ LINKED := .venv/.linked-$(shell cat requirements.lock pyproject.toml client/pypr
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint types imports rego pytest tools bench rotation tamper crash mcp-conformance agentdojo lock docs install bwrap clean
+.PHONY: help run test lint types imports rego pytest tools bench rotation tamper crash mcp-conformance agentdojo lock docs install bwrap landlock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-run: install bwrap ## Install, play the demonstration, keep serving on 127.0.0.1:$PORT
+run: install bwrap landlock ## Install, play the demonstration, keep serving on 127.0.0.1:$PORT
 	@exec $(BIN)/handrail demo --port $(PORT) $(DEMO_FLAGS)
 
 test: lint types imports rego pytest ## Lint, types, import rules, Rego and pytest
@@ -47,6 +47,13 @@ $(LINKED): $(LOCKED)
 bwrap:
 	@command -v bwrap >/dev/null 2>&1 || .ci/apt bubblewrap || \
 		echo "bubblewrap (bwrap) is missing, so hands that are programs will not load. On Debian: apt-get install bubblewrap" >&2
+
+# What applies Landlock's rules about files in those jails. Without it they start, with a lock less on files.
+landlock: hand_adapters/jail/landlock-exec
+
+hand_adapters/jail/landlock-exec: hand_adapters/jail/landlock_exec.c $(LINKED)
+	@if command -v cc >/dev/null 2>&1; then $(BIN)/handrail jail build >/dev/null; else \
+		echo "A C compiler (cc) is missing, so Landlock holds no files in jails. On Debian: apt-get install gcc" >&2; fi
 
 lint: install ## ruff: rules and format
 	@$(BIN)/ruff check .

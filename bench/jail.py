@@ -1,12 +1,13 @@
 """Cold start of a jail against a plain start of the same program: ``python -m bench.jail [--record]``. JSON on standard
 output.
 
-Rounds alternate between the two, so that other load on the machine falls on both alike.
+Rounds alternate between the kinds, so that other load on the machine falls on all alike.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,9 +19,15 @@ from typing import Any
 from bench.load import BenchError
 from bench.page import BEGIN_JAIL, machine, measured, write_page
 from gateway.settings import JailSettings
-from hand_adapters.jail import Jail, JailSpec
+from hand_adapters.jail import Jail, JailSpec, landlock, landlock_exec
+from hand_adapters.jail.arguments import mounts
 
-PROGRAMS = {"true": ("/bin/true",), "python": ("/usr/bin/python3", "-I", "-S", "-c", "pass")}
+PROGRAMS = {
+    "true": ("/bin/true",),
+    "python": ("/usr/bin/python3", "-I", "-S", "-c", "pass"),
+    "node": ("/usr/bin/node", "-e", "0"),
+}
+KINDS = {"plain": "no jail", "confined": "by `landlock-exec` alone", "jailed": "in a jail"}
 
 
 async def jailed(jail: Jail, argv: tuple[str, ...]) -> float:
@@ -49,17 +56,31 @@ def summary(times: list[float]) -> dict[str, float]:
     }
 
 
+def confined(program: Path, argv: tuple[str, ...]) -> float:
+    """The same with the rules about files of a jail, and no jail."""
+    rights = landlock.rights_of([landlock.Mount(*one) for one in mounts()], landlock.ABI)
+    words = [word for path, right in rights.items() for word in (f"{right:x}", path)]
+    with Path(os.devnull).open("wb") as status:
+        told = (f"{status.fileno():x}", f"{landlock.file_rights(landlock.ABI):x}", *words, "--", *argv)
+        started = time.perf_counter()
+        subprocess.run((str(program), *told), env={}, check=True, pass_fds=(status.fileno(),))
+        return (time.perf_counter() - started) * 1000
+
+
 async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, float]]]:
-    """Program -> plain and jailed -> milliseconds."""
+    """Program that is here -> kind of start -> milliseconds."""
+    programs = {name: argv for name, argv in PROGRAMS.items() if Path(argv[0]).exists()}
+    times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in programs}
     with tempfile.TemporaryDirectory() as home:
-        jail = Jail(JailSettings(), Path(home))
+        built = await asyncio.to_thread(landlock_exec.build, Path(home, "landlock-exec"))
+        jail = Jail(JailSettings(landlock_exec=built.path), Path(home))
         problems = await asyncio.to_thread(jail.missing)
         if problems:
             raise BenchError(" ".join(problems))
-        times: dict[str, dict[str, list[float]]] = {name: {"plain": [], "jailed": []} for name in PROGRAMS}
         for _ in range(rounds):
-            for name, argv in PROGRAMS.items():
+            for name, argv in programs.items():
                 times[name]["plain"].append(plain(argv))
+                times[name]["confined"].append(confined(built.path, argv))
                 await asyncio.sleep(pause)  # a start is cold: the launcher has its spare processes again
                 times[name]["jailed"].append(await jailed(jail, argv))
                 await asyncio.sleep(pause)
@@ -68,10 +89,9 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, fl
 
 
 def rows(found: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
-    """(what, milliseconds), each program without and with a jail."""
-    titles = {"plain": "no jail", "jailed": "in a jail"}
+    """(what, milliseconds), each program in each kind of start."""
     return [
-        (f"`{' '.join(PROGRAMS[name])}`, {titles[kind]}", times)
+        (f"`{' '.join(PROGRAMS[name])}`, {KINDS[kind]}", times)
         for name, kinds in found.items()
         for kind, times in kinds.items()
     ]

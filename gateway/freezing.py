@@ -32,7 +32,7 @@ from gateway.freeze_journal import JournalKeeper
 from gateway.halts import Halts
 from gateway.model import Principal, Role
 from gateway.ports import FREEZES, Append, AuditLog, Directory, FreezeStore, Journal, Payloads, Topic
-from gateway.proposals.life import Effects
+from gateway.proposals.handlers import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.telemetry import Metrics
 from gateway.two_person import Proposal

@@ -16,7 +16,7 @@ pytest_plugins = [
     f"tests.{name}"
     for name in (
         "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
-        "chromium", "canaries", "answers", "anthropic_api.plugin",
+        "landlock_built", "chromium", "canaries", "answers", "anthropic_api.plugin",
     )
 ]  # fmt: skip
 

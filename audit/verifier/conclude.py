@@ -11,7 +11,7 @@ from .errors import EvidenceError
 from .history import check_history
 from .keys import Key, Keys
 from .note import LOG, Checkpoint, Note, Vkey
-from .report import Report, Verdict
+from .report import Report, Verdict, entries
 from .segment import Leaves
 from .tree import EMPTY_ROOT
 
@@ -138,11 +138,11 @@ def _log(found: Collected, head: Checkpoint, leaves: Leaves, report: Report) -> 
     if not found.signers or head.origin not in {key.name for key in found.signers}:
         return False
     key = found.signers[0]
-    report.proved("checkpoint", f"signed by {key.name}+{key.key_id.hex()}, a key that you gave: {head.size} entries.")
+    report.proved("checkpoint", f"signed by {key.name}+{key.key_id.hex()}, a key that you gave: {entries(head.size)}.")
     about = f" from {found.first_time} to {found.last_time}" if leaves.enclosed else ""
     report.proved(
         "entries",
-        f"{leaves.enclosed} entries{about} are in that log, each at its place and exactly as it was written; one "
+        f"{entries(leaves.enclosed)}{about}, each in that log at its place and exactly as it was written; one "
         "changed byte would have given another root.",
     )
     return True
@@ -178,9 +178,7 @@ def _names(found: Collected, asked: Request, head: Checkpoint, report: Report) -
             "the operator's.",
         )
     for old, end in former.items():
-        report.proved(
-            "names", f"entry {end} says that a backup was put back; the {end} entries before it were in {old}."
-        )
+        report.proved("names", f"entry {end} says that a backup was put back; {entries(end)} before it: in {old}.")
     return former
 
 
@@ -215,30 +213,31 @@ def _kept(found: Collected, head: Checkpoint, former: Mapping[str, int], report:
             restored = former[kept.origin]
             report.failed(
                 "kept checkpoint",
-                f"{name} signs {kept.size} entries of {kept.origin}, and entry {restored} says that a backup of "
+                f"{name} signs {entries(kept.size)} of {kept.origin}, and entry {restored} says that a backup of "
                 f"{restored} was put back: those between are lost",
             )
         elif kept.size > head.size:
             report.failed(
                 "kept checkpoint",
-                f"{name} signs {kept.size} entries, and this log has {head.size}: it was rolled back, or the bundle is "
-                "older than your checkpoint",
+                f"{name} signs {entries(kept.size)}, and this log has {head.size}: it was rolled back, or the "
+                "bundle is older than your checkpoint",
             )
         elif kept.size not in roots:
             report.add(
                 Verdict.OPEN,
                 "kept checkpoint",
-                f"{name} signs {kept.size} entries, and this bundle does not part there: ask for one with "
+                f"{name} signs {entries(kept.size)}, and this bundle does not part there: ask for one with "
                 f"--kept {kept.size}.",
             )
         elif roots[kept.size] != kept.root:
             report.failed(
                 "kept checkpoint",
-                f"{name} signs another beginning of {kept.size} entries: the log was rewritten, or forked",
+                f"{name} signs another beginning of {entries(kept.size)}: the log was rewritten, or forked",
             )
         else:
             report.proved(
-                "kept checkpoint", f"the log still begins with the {kept.size} entries that {name} signs; it only grew."
+                "kept checkpoint",
+                f"the log still begins with {entries(kept.size)} that {name} signs; it only grew.",
             )
 
 

@@ -36,6 +36,11 @@ class Finding:
     text: str
 
 
+def entries(number: int) -> str:
+    """A number of entries, in words."""
+    return "1 entry" if number == 1 else f"{number} entries"
+
+
 FINDINGS_MAX: Final = 1_000
 """Kept; the rest are counted. A bundle that is wrong everywhere must not fill the memory."""
 

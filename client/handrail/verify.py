@@ -236,7 +236,8 @@ def _checkpoint_signature(state: _State) -> str:
     )
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
-    text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
+    size = "1 entry" if state.checkpoint.size == 1 else f"{state.checkpoint.size} entries"
+    text = f"The checkpoint of {size} is signed by the log {state.checkpoint.origin}"
     if state.trust.required:
         text += " twice (Ed25519 and ML-DSA-44)"
     if state.trust.quorum.keys:

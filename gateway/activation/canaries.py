@@ -16,7 +16,8 @@ from gateway.policy.canary import PERCENT_MAX, Canary, Cause, Counts
 from gateway.policy.comparison import Comparison, together
 from gateway.policy.trial import Trial
 from gateway.ports import Append, AuditLog, Guard
-from gateway.proposals.life import Effects, Proposals
+from gateway.proposals.handlers import Effects
+from gateway.proposals.life import Proposals
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
 from gateway.two_person import Kind, Proposal, ProposalStatus

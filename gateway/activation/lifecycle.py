@@ -26,7 +26,7 @@ from gateway.policy.signed import SignedBundle
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ
 from gateway.proposals import acts
 from gateway.proposals.again import again
-from gateway.proposals.life import Effects
+from gateway.proposals.handlers import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
 from gateway.store.bundles import StoredBundle

@@ -28,7 +28,8 @@ from gateway.policy.observe import Observation, Observations, ObservingEngine
 from gateway.policy.shadow import Shadow, Shadowing
 from gateway.policy.trial import Trial, TrialEngine
 from gateway.ports import Append, AuditLog, Hands, PolicyEngine
-from gateway.proposals.life import Effects, Handler, Proposals
+from gateway.proposals.handlers import Effects, Handler
+from gateway.proposals.life import Proposals
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.store.reading import in_thread

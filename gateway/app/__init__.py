@@ -29,7 +29,9 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.collecting import Collecting
 from gateway.client_steps.known_calls import KnownCalls
+from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.draining import Drain
 from gateway.entries import EntryDraft, EntryType
@@ -39,6 +41,7 @@ from gateway.files import make_directory, write
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
 from gateway.ingress.claude_code import ClaudeCodeHooks
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -224,7 +227,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
-    hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
+    client_reports = ClientReports(pipeline, locks)
+    client_calls = ClientCalls(pipeline, Collecting(pipeline, SqlClientCalls(engine)))
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -253,12 +257,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         claims=claims,
         results=Results(pipeline, locks),
         managed_agents=open_connectors(
-            pipeline, engine, gateway_id, root.derive, hooks.reports, secrets.broker.value, service_transport
+            pipeline, engine, gateway_id, root.derive, client_reports, secrets.broker.value, service_transport
         ),
-        client_reports=hooks.reports,
-        client_calls=hooks.calls,
-        known_calls=KnownCalls(pipeline, hooks.collecting, hooks.reports, SqlClientCalls(engine)),
-        hooks=hooks,
+        client_reports=client_reports,
+        client_calls=client_calls,
+        known_calls=KnownCalls(client_calls.collecting, client_reports),
+        hooks=ClaudeCodeHooks(client_calls, client_reports, settings.public_url),
         runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=Deliveries(

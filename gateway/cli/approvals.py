@@ -14,7 +14,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Key, Yes
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.cli.saving import Force, save
 from gateway.rendering import moment, render, standing
 
@@ -81,7 +81,7 @@ def answers(
         return Exit.WAITING
     save(out, json.dumps(found), force=force, private=True)
     document = {"file": str(out), "answers": len(found["answers"])}
-    session.out.show(document, lambda: session.out.line(f"{len(found['answers'])} answer(s) saved in {out}."))
+    session.out.show(document, lambda: session.out.line(f"{counted(len(found['answers']), 'answer')} saved in {out}."))
     return Exit.GOOD
 
 

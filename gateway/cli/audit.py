@@ -28,7 +28,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum, both_required
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.scope import within
 from gateway.cli.times import wire_time
@@ -297,7 +297,7 @@ def _show_findings(out: Output, found: list[Finding]) -> None:
     )
     if len(found) > _SHOWN_MAX:
         out.line(f"... and {len(found) - _SHOWN_MAX} more (--json lists all)")
-    out.section(f"{len(found)} finding(s): this log was changed.", style="red")
+    out.section(f"{counted(len(found), 'finding')}: this log was changed.", style="red")
 
 
 def _range(item: Finding) -> str:

@@ -16,6 +16,7 @@ from audit.evaluations import JUDGEMENTS
 from audit.verifier.archive import Part, parts
 from audit.verifier.segment import lines
 from gateway.canonical import b64url_decode
+from gateway.cli.output import counted
 from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.evaluation import FIELD, Evaluation, parse
@@ -72,7 +73,10 @@ async def redecide(
         one_by = Redecided(digest)
         found.append(one_by)
         if digest not in enclosed:
-            one_by.open.append(f"{count} steps were decided by the bundle {digest[:16]}, which is not enclosed.")
+            one_by.open.append(
+                f"{counted(count, 'step was', 'steps were')} decided by the bundle "
+                f"{digest[:16]}, which is not enclosed."
+            )
             continue
         try:
             report = await _by(file, _policy(file, digest), engine, workers, limits)
@@ -94,14 +98,18 @@ def _tell(one: Redecided, report: ReplayReport) -> None:
     for group, count in report.tally.groups.most_common(_SHOWN):
         plan_id, step_id = report.tally.examples[group][0]
         one.differences.append(
-            f"{count} steps of {group.hand} {group.action} were decided {group.was[0]} and are {group.now[0]} by the "
+            f"{counted(count, 'step')} of {group.hand} {group.action}: decided {group.was[0]}, and "
+            f"{group.now[0]} by the "
             f"same bundle ({group.kind}); one is {plan_id}/{step_id}"
         )
     rest = report.tally.kinds.total() - sum(report.tally.groups.values())
     if rest:
         one.differences.append(f"and {rest} more that differ")
     if report.passing:
-        one.open.append(f"{report.passing} steps were denied because the engine was late or away: no policy to repeat.")
+        one.open.append(
+            f"{counted(report.passing, 'step was', 'steps were')} denied because the engine was late or "
+            "away: no policy to repeat."
+        )
     if report.faults:
         one.open.append(f"{report.faults.total()} decisions could not be made here ({', '.join(report.faults)}).")
 

@@ -81,7 +81,7 @@ class Session:
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """``HANDRAIL_HOME``, or ``./.handrail``."""
+    """``HANDRAIL_HOME``, or ``./.handrail`` where it is not set, or empty."""
     return Path(environ.get("HANDRAIL_HOME") or ".handrail")
 
 

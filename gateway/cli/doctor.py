@@ -5,7 +5,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -48,14 +48,16 @@ def doctor(out: Output, config: Config = None) -> Exit:
     """Say what this machine has and lacks, and how to get it."""
     findings = list(examine(config))
     document = {"findings": [asdict(finding) for finding in findings]}
-    out.show(
-        document,
-        lambda: out.table(
-            ["what", "state", "found", "to do"],
-            ([finding.name, finding.state, finding.detail, finding.remedy] for finding in findings),
-        ),
-    )
+    out.show(document, lambda: _show(out, findings))
     return Exit.NEGATIVE if any(finding.state == MISSING for finding in findings) else Exit.GOOD
+
+
+def _show(out: Output, findings: Sequence[Finding]) -> None:
+    out.table(["what", "state", "found"], ([finding.name, finding.state, finding.detail] for finding in findings))
+    remedies = [(finding.name, finding.remedy) for finding in findings if finding.remedy]
+    if remedies:
+        out.section("to do:", style="bold")
+        out.facts(remedies)
 
 
 def examine(config: Path | None) -> Iterator[Finding]:

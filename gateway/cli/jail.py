@@ -15,12 +15,11 @@ from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.safe import safe
 from gateway.settings import Settings, load
-from hand_adapters.jail import Completed, JailSpec
+from hand_adapters.jail import Completed, JailError, JailSpec, landlock_exec
+from hand_adapters.jail.landlock_exec import BUILT
 
 app = noun("jail")
 STDIN_MAX_BYTES: Final = 16 * 2**20
-# Without a callback Typer would take a lone command for the noun itself.
-app.callback()(lambda: None)
 
 
 @command(
@@ -57,6 +56,27 @@ def run(
     }
     out.show(document, lambda: _show(out, completed))
     return Exit.GOOD if completed.returncode == 0 and not completed.timed_out else Exit.NEGATIVE
+
+
+@command(app, example="jail build", good="it is there; 'handrail doctor' tries it")
+def build(
+    out: Output,
+    output: Annotated[
+        Path,
+        typer.Option(help="Another place for it, named by [jail] landlock_exec.", show_default="its own"),
+    ] = BUILT,
+    compiler: Annotated[str, typer.Option(help="C compiler.")] = "cc",
+) -> Exit:
+    """Compile the program that applies Landlock's rules about files in jails."""
+    try:
+        built = landlock_exec.build(output.absolute(), compiler)
+    except JailError as exc:
+        raise Stop(
+            exc.detail, "Install a C compiler (apt-get install gcc), or say where you may write: --output"
+        ) from None
+    document = {"path": str(built.path), "sha256": built.sha256}
+    out.show(document, lambda: out.facts(document.items()))
+    return Exit.GOOD
 
 
 async def _run(settings: Settings, spec: JailSpec, stdin: bytes) -> Completed:

@@ -10,7 +10,7 @@ from audit.reader import Reader
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
-from gateway.cli.output import Output, how_often
+from gateway.cli.output import Output, counted, how_often
 from gateway.cli.retention_log import appended, reading
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
@@ -69,7 +69,9 @@ def carry(out: Output, config: Config = None) -> None:
     finally:
         engine.dispose()
     store = settings.keys.store
-    out.show({"store": store, "keys": count}, lambda: out.line(f"{count} keys are in the {store} now."))
+    out.show(
+        {"store": store, "keys": count}, lambda: out.line(f"{counted(count, 'key is', 'keys are')} in the {store} now.")
+    )
 
 
 def _is_missing(settings: Settings, root: DataRoot, place: str) -> bool:

@@ -16,7 +16,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.log_notes import Cosignatures, claimed, fetcher
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.rendering import moment
 
 app = noun("log")
@@ -42,7 +42,10 @@ def proof(
     note = session.client.log_checkpoint(cosignatures)
     head = claimed(note)
     if index >= head.tree_size:
-        raise Stop(f"entry {index} is not in a tree of {head.tree_size} entries", "Choose a smaller index.")
+        raise Stop(
+            f"entry {index} is not in a tree of {counted(head.tree_size, 'entry', 'entries')}",
+            "Choose a smaller index.",
+        )
     fetch = fetcher(session)
     path = fold_from_tiles(inclusion(index, head.tree_size), head.tree_size, fetch)
     tile = tile_of((0, index), head.tree_size)

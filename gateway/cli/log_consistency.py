@@ -22,7 +22,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.log_notes import Cosignatures, Needed, TrustFile, Witness, claimed, fetcher, quorum
 from gateway.cli.options import PostQuantum, both_required
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.entries import EntryType
 
 app = group()
@@ -162,7 +162,8 @@ def _refuse(out: Output, why: str, restored: _Restore | None) -> Exit:
 
 
 def _show(out: Output, old: Checkpoint, new: Checkpoint, names: tuple[str, ...]) -> None:
-    text = f"The log of {new.tree_size} entries extends the kept one of {old.tree_size}: nothing of it was changed."
+    size = counted(new.tree_size, "entry", "entries")
+    text = f"The log of {size} extends the kept one of {old.tree_size}: nothing of it was changed."
     out.line(text, style="green")
     if old.origin != new.origin:
         out.line(f"It was restored from a backup since, and was called {old.origin} before.")

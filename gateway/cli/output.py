@@ -172,6 +172,15 @@ def said_facts(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_said(value)}" for name, value in facts.items())
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count of things, in the number that it has.
+
+    Args:
+        many: where it is not ``one`` with an s.
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def how_often(count: int) -> str:
     """A count of times, in words where it is one."""
     return "once" if count == 1 else f"{count} times"

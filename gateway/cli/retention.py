@@ -17,7 +17,7 @@ from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit
 from gateway.cli.options import Config, Yes
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.cli.retention_log import Owner, cut_of, opened_retention, reading, settings_of, surveyed
 from gateway.settings import Settings
 
@@ -81,7 +81,8 @@ def apply(
     }
 
     def show() -> None:
-        out.line(f"Dropped {len(dropped)} partition(s); {deleted} entries were deleted, their hashes are kept.")
+        gone = counted(deleted, "entry was", "entries were")
+        out.line(f"Dropped {counted(len(dropped), 'partition')}; {gone} deleted, the hashes are kept.")
         for one, why in refused:
             out.line(f"entries {one.first} to {one.end - 1} stay: {why}", style="red")
 

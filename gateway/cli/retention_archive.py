@@ -19,7 +19,7 @@ from gateway.cli.audit import log_keys
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, unreadable
 from gateway.cli.options import Config
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.cli.retention_log import Owner, cut_of, must_archive, opened_retention, reading, settings_of, surveyed
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
@@ -175,12 +175,13 @@ def _show_archived(out: Output, kept: list[ArchivedPartition], why: str) -> None
         if kept:
             out.table(["entries", "from", "to", "SHA-256"], rows)
         if why:
-            out.section(f"It stopped there, {len(kept)} partition(s) being good: {why}", style="red")
+            out.section(f"It stopped there, {counted(len(kept), 'partition')} being good: {why}", style="red")
         elif not kept:
             out.line("There is no partition to look at.")
         else:
             out.section(
-                f"{len(kept)} partition(s): every entry is under a checkpoint that the log signed.", style="green"
+                f"{counted(len(kept), 'partition')}: every entry is under a checkpoint that the log signed.",
+                style="green",
             )
 
     out.show(document, show)

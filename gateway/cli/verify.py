@@ -21,7 +21,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.log_notes import Needed, Witness, quorum
 from gateway.cli.options import PostQuantum, both_required
-from gateway.cli.output import Output
+from gateway.cli.output import Output, counted
 from gateway.rendering import moment
 
 app = noun("verify")
@@ -154,7 +154,7 @@ def _show_receipts(out: Output, checked: list[tuple[Path, Result]], steps: bool)
                 out.section(f"{file}", style="bold")
                 for step in result.steps:
                     out.line(f"  {step.number}. {step.text}")
-    _count(out, checked, "receipt(s)")
+    _count(out, checked, "receipt")
 
 
 def _show_answers(out: Output, checked: list[tuple[Path, Result]]) -> None:
@@ -170,9 +170,11 @@ def _show_answers(out: Output, checked: list[tuple[Path, Result]]) -> None:
             rows.append([file.name, "failed", *[""] * 7, str(result)])
     names = ["file", "verified", "answer", "approver", "signed by", "at", "call", "SHA-256 of its args", "log", "what is wrong"]  # fmt: skip # noqa: E501
     out.table(names, rows)
-    _count(out, checked, "file(s) of answers")
+    _count(out, checked, "file of answers", "files of answers")
 
 
-def _count(out: Output, checked: list[tuple[Path, Result]], what: str) -> None:
+def _count(out: Output, checked: list[tuple[Path, Result]], one: str, many: str = "") -> None:
     good = sum(not _fails(result) for _, result in checked)
-    out.section(f"{good} of {len(checked)} {what} hold.", style="green" if good == len(checked) else "red")
+    holds = "holds" if len(checked) == 1 else "hold"
+    style = "green" if good == len(checked) else "red"
+    out.section(f"{good} of {counted(len(checked), one, many)} {holds}.", style=style)

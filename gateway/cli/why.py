@@ -18,19 +18,29 @@ _STEP: Final = re.compile(r"([0-9a-f]{64})[/.](.+)")
 @command(app, example="why PLAN_ID/STEP_ID", good="it was shown")
 def why(
     session: Session,
-    step: Annotated[str, typer.Argument(metavar="STEP", help="PLAN_ID/STEP_ID, or PLAN_ID with the step beside it.")],
+    step: Annotated[
+        str,
+        typer.Argument(metavar="STEP", help="PLAN_ID/STEP_ID, or PLAN_ID: of one step, or with the step beside it."),
+    ],
     step_id: Annotated[
         str | None,
         typer.Argument(metavar="STEP_ID", help="The step, where it is not behind the slash.", show_default=False),
     ] = None,
 ) -> None:
     """Show each rule that spoke on a step, with file and line, and the input it saw."""
-    match = _STEP.fullmatch(step)
-    if step_id is None and match is None:
-        raise Stop(f"{step}: which step?", "Write PLAN_ID/STEP_ID; 'handrail plan show PLAN_ID' lists the steps.")
-    plan_id, name = (step, step_id) if step_id is not None else (match[1], match[2]) if match else ("", "")
-    document = session.client.why(plan_id, name)
+    if step_id is None:
+        match = _STEP.fullmatch(step)
+        step, step_id = (match[1], match[2]) if match else (step, _only_step(session, step))
+    document = session.client.why(step, step_id)
     session.out.show(document, lambda: _show(session.out, document))
+
+
+def _only_step(session: Session, plan_id: str) -> str:
+    """The step of a plan that has one."""
+    names = [str(step["id"]) for step in session.client.plan(plan_id)["steps"]]
+    if len(names) != 1:
+        raise Stop(f"{plan_id} has {len(names)} steps: which one?", f"Write PLAN_ID/STEP_ID, of {', '.join(names)}.")
+    return names[0]
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:

@@ -6,89 +6,105 @@ told to go ahead *collects* the step: once among all gateways, for as long as th
 it rests on still holds. Nothing but the rows says which steps those are, and no hash of arguments is kept for it.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+from gateway.canonical import canonical
 from gateway.errors import HandrailError, Outdated, Unavailable
 from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ClientMove, Guard, StoredCall
+from gateway.ports import Append, ClientMove, StoredCall
+from gateway.ports.client_calls import ClientCallRows
 from gateway.reasons import Reason
 from gateway.stages import standing
 from gateway.state import PlanState, StepState
 
-LOOKED_AT_MAX: Final = 32
-"""Requests of one principal in one context that are looked through for the same call; the newest first."""
 _TRIES_MAX: Final = 8
 _GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
 """What becomes of an approved step: its client may run it, or a hand ran it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, as its client asks for it.
+
+    Attributes:
+        id: what the client calls it; empty where it gives it no name.
+    """
+
+    hand: str
+    action: str
+    args: Mapping[str, Any] = field(repr=False)
+    id: str = ""
+
+
 @dataclass(slots=True)
 class Collecting:
-    """Finds and collects steps that people were asked about."""
+    """Finds and collects steps that people were asked about.
+
+    What was approved is what goes: the same caller, hand, action and args, by the manifest that was pinned then and the
+    policy that asked, in its time, and while nothing of it is frozen.
+    """
 
     pipeline: Pipeline
+    rows: ClientCallRows
 
     async def find(
-        self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes, but: set[tuple[str, str]]
+        self, caller: Principal, context_id: str | None, call: Call, but: Collection[tuple[str, str]] = ()
     ) -> StoredCall | None:
         """The step that waits for a person, or was approved and not collected, about exactly this call.
 
         Args:
-            args_bytes: canonical JSON.
+            context_id: in which people were asked; ``None`` where the client names none, so that any of its is meant.
             but: plan and step ids that are taken.
 
         Raises:
             Unavailable: ``log.unavailable``.
         """
-        asked = await self.pipeline.store.uncollected(
-            caller.tenant, caller.pseudonym, context_id, hand, action, LOOKED_AT_MAX
-        )
-        for plan_id, step_id in asked:
-            if (plan_id, step_id) in but:
+        for found in await self._asked(caller, context_id, call, waiting=True):
+            if (found.plan_id, found.step_id) in but:
                 continue
-            state = await self._step(caller, plan_id, step_id)
-            if state is None or state.args_bytes != args_bytes:
-                continue
-            passes = state.status is StepStatus.RELEASED and state.approved and state.reported is None
-            if state.status is StepStatus.HELD or passes:
-                return StoredCall(plan_id, step_id, context_id)
+            state = await self._same(caller, found, call)
+            if state is not None and (state.status is StepStatus.HELD or (state.approved and _passes(state))):
+                return found
         return None
 
-    async def unreported(
-        self, caller: Principal, context_id: str, hand: str, action: str, args_bytes: bytes
-    ) -> StoredCall | None:
+    async def take(self, caller: Principal, context_id: str | None, call: Call) -> StoredCall | None:
+        """The step by which exactly this call was approved, and went, collected with that; ``None`` where there is none
+        any more. Each is given once, at whichever gateway.
+
+        Args:
+            context_id: see :meth:`find`.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+        for found in await self._asked(caller, context_id, call, waiting=False):
+            same = await self._same(caller, found, call) is not None
+            if same and await self.collect(caller, found.plan_id, found.step_id, call_id=call.id):
+                return found
+        return None
+
+    async def unreported(self, caller: Principal, context_id: str, call: Call) -> StoredCall | None:
         """The newest released step about exactly this call of which nothing was reported yet; ``None`` for none.
 
         Raises:
             Unavailable: ``log.unavailable``.
         """
-        released = await self.pipeline.store.unreported(
-            caller.tenant, caller.pseudonym, context_id, hand, action, LOOKED_AT_MAX
-        )
-        for plan_id, step_id in released:
-            state = await self._step(caller, plan_id, step_id)
-            if state is not None and state.status is StepStatus.RELEASED and state.args_bytes == args_bytes:
-                return StoredCall(plan_id, step_id, context_id)
+        for found in await self.rows.unreported(caller, context_id, call.hand, call.action):
+            state = await self._same(caller, found, call)
+            if state is not None and state.status is StepStatus.RELEASED:
+                return found
         return None
 
-    async def collect(
-        self,
-        caller: Principal,
-        plan_id: str,
-        step_id: str,
-        *,
-        args_bytes: bytes | None = None,
-        naming: Guard | None = None,
-    ) -> bool:
+    async def collect(self, caller: Principal, plan_id: str, step_id: str, *, call_id: str = "") -> bool:
         """Tell the client, through whoever calls this, to go ahead with an approved step, or what came of it where a
         hand ran it. False where somebody was told before, or something that it rests on holds no more: then the call is
         to be judged anew.
 
         Args:
-            args_bytes: canonical JSON that its args have to be.
-            naming: written with it where the client runs the step: by which name it calls it.
+            call_id: what the client calls it, where it runs the step itself; written with it, if it is a new name.
 
         Raises:
             Unavailable: ``log.unavailable``; nobody may be told.
@@ -98,11 +114,11 @@ class Collecting:
             plan = await self._plan(caller, plan_id)
             state = None if plan is None else plan.steps.get(step_id)
             frozen = await pipeline.freezes.current()
-            if plan is None or state is None or not _passes(state, args_bytes) or await self._over(plan, state):
+            if plan is None or state is None or not _passes(state) or await self._over(plan, state):
                 return False
             guards = [pipeline.store.once(plan_id, step_id, ClientMove.COLLECTED)]
-            if naming is not None and state.status is StepStatus.RELEASED:
-                guards.append(naming)
+            if call_id not in {"", step_id} and state.status is StepStatus.RELEASED:
+                guards.append(self.rows.naming(caller, call_id, plan_id, step_id))
             if not pipeline.freezes.stands(frozen):
                 continue
             try:
@@ -116,6 +132,12 @@ class Collecting:
             return True
         raise Unavailable(Reason.OVERLOADED, "what is frozen changes again and again")
 
+    async def _asked(
+        self, caller: Principal, context_id: str | None, call: Call, *, waiting: bool
+    ) -> Collection[StoredCall]:
+        since = self.pipeline.clock() - self.pipeline.settings.plans.approval_ttl_seconds
+        return await self.rows.uncollected(caller, context_id, call.hand, call.action, since, waiting=waiting)
+
     async def _plan(self, caller: Principal, plan_id: str) -> PlanState | None:
         """``None`` where its rows are not sound, or it was dropped."""
         try:
@@ -125,9 +147,11 @@ class Collecting:
         except HandrailError:
             return None
 
-    async def _step(self, caller: Principal, plan_id: str, step_id: str) -> StepState | None:
-        plan = await self._plan(caller, plan_id)
-        return None if plan is None else plan.steps.get(step_id)
+    async def _same(self, caller: Principal, found: StoredCall, call: Call) -> StepState | None:
+        """A step as it stands, where its args are this call's."""
+        plan = await self._plan(caller, found.plan_id)
+        state = None if plan is None else plan.steps.get(found.step_id)
+        return state if state is not None and state.args_bytes == canonical(dict(call.args)) else None
 
     async def _over(self, plan: PlanState, state: StepState) -> bool:
         pipeline = self.pipeline
@@ -137,7 +161,6 @@ class Collecting:
         return ended is not None
 
 
-def _passes(state: StepState, args_bytes: bytes | None) -> bool:
+def _passes(state: StepState) -> bool:
     """Whether a step went once it was approved, and nobody said yet what came of it."""
-    same = state.args is not None and args_bytes in {None, state.args_bytes}
-    return same and state.status in _GONE and state.reported is None
+    return state.args is not None and state.status in _GONE and state.reported is None

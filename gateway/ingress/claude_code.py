@@ -11,14 +11,11 @@ from typing import Any, Final
 import orjson
 
 from gateway.calls import HandResult
-from gateway.canonical import canonical
-from gateway.client_steps.collecting import Collecting
+from gateway.client_steps.collecting import Call
 from gateway.client_steps.reports import ClientReports
 from gateway.errors import HandrailError
-from gateway.ingress.client_calls import ClientCall, ClientCalls, told
+from gateway.ingress.client_calls import ClientCalls, told
 from gateway.model import Principal
-from gateway.pipeline import Pipeline
-from gateway.plan_locks import PlanLocks
 
 BEFORE: Final = "PreToolUse"
 AFTER: Final = "PostToolUse"
@@ -52,15 +49,8 @@ class ClaudeCodeHooks:
     """Answers hooks by judging the calls of one hand and taking their reports."""
 
     calls: ClientCalls
-    collecting: Collecting
     reports: ClientReports
     public_url: str
-
-    @classmethod
-    def open(cls, pipeline: Pipeline, locks: PlanLocks, public_url: str) -> "ClaudeCodeHooks":
-        """With what judges calls that clients make themselves, and what takes their reports."""
-        collecting = Collecting(pipeline)
-        return cls(ClientCalls(pipeline, collecting), collecting, ClientReports(pipeline, locks), public_url)
 
     async def answer(self, caller: Principal, hand: str, hook: Hook, *, wait_seconds: float) -> dict[str, Any]:
         """What Claude Code is answered. An event that is not about a tool is answered with nothing.
@@ -75,14 +65,14 @@ class ClaudeCodeHooks:
         return {}
 
     async def _before(self, caller: Principal, hand: str, hook: Hook, wait_seconds: float) -> dict[str, Any]:
-        call = ClientCall(hand, hook.tool, hook.args)
+        call = Call(hand, hook.tool, hook.args)
         [judged] = await self.calls.judge(caller, hook.context_id, [call], wait_seconds=wait_seconds)
         if judged.go:
             return _decision("allow", "Handrail let this call go.")
         return _decision("deny", told(judged, self.public_url))
 
     async def _after(self, caller: Principal, hand: str, hook: Hook) -> dict[str, Any]:
-        found = await self.collecting.unreported(caller, hook.context_id, hand, hook.tool, canonical(dict(hook.args)))
+        found = await self.calls.collecting.unreported(caller, hook.context_id, Call(hand, hook.tool, hook.args))
         if found is None:
             return {"systemMessage": f"Handrail did not let a call of {hook.tool} go that was made."}
         result = HandResult(({"type": "text", "text": _text(hook.response)},), None, hook.event == FAILED)

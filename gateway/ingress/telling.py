@@ -49,7 +49,7 @@ def causes(step: Mapping[str, Any]) -> list[str]:
         if "page" in error:
             lines.append(f"The person whom this is for connects it at {error['page']}; then ask again.")
     if StepStatus(step["status"]) is StepStatus.DENIED:
-        lines += reasons(step)
+        lines += [reason for reason in reasons(step) if reason not in lines]
     return lines
 
 

@@ -20,7 +20,8 @@ from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.manifest import SideEffects, Trust
 from gateway.messages_api import usage
 from gateway.model import Effect, StepStatus
-from gateway.policy.accounts import ContextAccount, PastStep, PrincipalAccount, Reservation, StepKey, Sums
+from gateway.policy import traces
+from gateway.policy.accounts import ContextAccount, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.policy.kept import Kept, Key
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
@@ -136,9 +137,9 @@ class Contexts:
         seen = {
             "spent": {"context": context.spent.document(), "principal": use.principal.spent(now)},
             "history": [past.document(now) for past in reversed(context.history) if id(past) not in itself],
-            "taint": [_taint(action, trust) for action, trust in context.taint.items()],
+            "taint": [traces.taint(action, trust) for action, trust in context.taint.items()],
             "principal_taint": [
-                _taint(action, Trust.UNTRUSTED) for action in use.principal.taint_beside(context.context_id, now)
+                traces.taint(action, Trust.UNTRUSTED) for action in use.principal.taint_beside(context.context_id, now)
             ],
             "private": [{"hand": hand, "action": action} for hand, action in context.private],
             "personal_data": sorted(context.personal_data),
@@ -150,7 +151,7 @@ class Contexts:
                 action = state.manifest.actions[state.step.action]
                 if action.roles:
                     state.provenance = provenance(state.args, action, context.memory, state.provenance, key[0])
-            sums = Sums(1, int(_side_effects(state) != SideEffects.NONE), state.amount)
+            sums = Sums(1, int(traces.side_effects(state) != SideEffects.NONE), state.amount)
             use.principal.reserve(key, Reservation(sums, now))
             context.reserve(key, sums)
             use.pending.append(key)
@@ -190,14 +191,14 @@ class Contexts:
                 principal.release((plan.plan.plan_id, state.step.id))
             for state in launched:
                 principal.settle((plan.plan.plan_id, state.step.id))
-            for state in filter(_untrusted, released):
+            for state in filter(traces.untrusted, released):
                 principal.read(state.names, plan.plan.context_id, now)
 
         def tell_context(context: ContextAccount) -> None:
-            _written(context, plan, index)
+            traces.written(context, plan, index)
             for state in dropped:
                 context.release((plan.plan.plan_id, state.step.id))
-            _judged(context, plan, judged, now)
+            traces.judged(context, plan, judged, now)
             for state in ended:
                 context.move((plan.plan.plan_id, state.step.id), str(state.status), final=True)
             for state in launched:
@@ -205,9 +206,9 @@ class Contexts:
                 context.settle(key)
                 context.move(key, str(state.status), final=state.status.final)
                 if state.approved and state.args is not None:
-                    origin = Origin(Source.APPROVED, *key, *state.names, side_effects=_side_effects(state))
+                    origin = Origin(Source.APPROVED, *key, *state.names, side_effects=traces.side_effects(state))
                     approve(context.memory, state.args, state.manifest, origin)
-            _read_by_client(context, released)
+            traces.read_by_client(context, released)
 
         self._principals.tell(_principal_key(plan), index, tell_principal)
         self._contexts.tell(_context_key(plan), index, tell_context)
@@ -228,7 +229,7 @@ class Contexts:
                 principal.read(state.names, plan.plan.context_id, now)
 
         def tell_context(context: ContextAccount) -> None:
-            _written(context, plan, index)
+            traces.written(context, plan, index)
             if not state.dispatched:
                 context.release(key)
             if tokens:
@@ -250,7 +251,7 @@ class Contexts:
         key = (plan.plan.plan_id, state.step.id)
 
         def tell(context: ContextAccount) -> None:
-            _written(context, plan, reported.log_index)
+            traces.written(context, plan, reported.log_index)
             self._bytes += context.memory.result(document, *key, state.manifest, state.names)
             context.personal_data |= reported.personal_data.keys()
 
@@ -363,47 +364,6 @@ class Contexts:
         if len(self._contexts) > most + CONTEXTS_MAX // 8 or most < CONTEXTS_MAX:
             self._contexts.shrink(most, {id(use.context) for use in self._uses.values()})
             self._bytes = sum(context.memory.size_bytes for context in self._contexts)
-
-
-def _written(context: ContextAccount, plan: PlanState, index: int) -> None:
-    """Note that this process wrote about a context, and that its memory takes that in now."""
-    context.unrecorded.discard(plan.plan.plan_id)
-    context.newest = max(context.newest, index)
-    if index < context.as_of:
-        context.torn = True  # what others wrote later is in there already
-
-
-def _judged(context: ContextAccount, plan: PlanState, judged: Sequence[StepState], now: float) -> None:
-    """Take what was judged into a context's history."""
-    for state in judged:
-        if state.decision is not None:
-            effect, status = str(state.decision.effect), str(state.status)
-            past = PastStep(*state.names, effect, _side_effects(state), status, now)
-            context.note((plan.plan.plan_id, state.step.id), past, final=state.status.final)
-
-
-def _read_by_client(context: ContextAccount, released: Sequence[StepState]) -> None:
-    """The client has what comes of a released step, whether or not it ever says so."""
-    for state in released:
-        if _untrusted(state):
-            context.read(state.names, str(Trust.UNTRUSTED))
-        if not public(state.manifest):
-            context.read_private(state.names)
-
-
-def _untrusted(state: StepState) -> bool:
-    return trust(state.manifest, state.step.action) is not Trust.TRUSTED
-
-
-def _side_effects(state: StepState) -> str:
-    """What a step may change; what is not known any more counts as the worst."""
-    if state.manifest is None:
-        return str(SideEffects.EXTERNAL)
-    return str(state.manifest.actions[state.step.action].side_effects)
-
-
-def _taint(action: tuple[str, str], trust: str) -> dict[str, str]:
-    return {"hand": action[0], "action": action[1], "trust": str(trust)}
 
 
 def _principal_key(plan: PlanState) -> Key:

@@ -34,7 +34,7 @@ from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFail
 from gateway.policy.gate import Gate
 from gateway.policy.inspection import self_test
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.request import encode, steps_of
+from gateway.policy.request import allowed_seconds, encode, steps_of
 from gateway.reasons import Reason
 
 STAMP: Final = "handrail_bundle"
@@ -133,13 +133,14 @@ class OpaEngine:
             raw = encode(policy_input, self._input_max_bytes)
             if not self._breaker.admit(self._clock()):
                 raise EngineUnavailable("OPA failed to answer; it is left alone for a moment")
-            async with self._watched(), asyncio.timeout(self._deadline_seconds), self._gate.open():
+            allowed = allowed_seconds(self._deadline_seconds, len(raw))
+            async with self._watched(), asyncio.timeout(allowed), self._gate.open():
                 digest = self.digest
                 if self._doubted:
                     raise EngineUnavailable("OPA does not hold the active bundle")
                 answer = await self._ask(raw, digest)
         except TimeoutError:
-            _log.warning("OPA gave no decision in time", deadline_seconds=self._deadline_seconds)
+            _log.warning("OPA gave no decision in time")
             return deny_all(steps, Reason.POLICY_TIMEOUT, digest)
         except PolicyFault as exc:
             _log.warning("OPA gave no decision", detail=str(exc))
@@ -212,7 +213,7 @@ class OpaEngine:
         await self._connect()
         await self._push(bundle)
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(allowed_seconds(self._deadline_seconds, len(raw))):
                 return await self._ask(raw, bundle.digest)
         except TimeoutError:
             raise EvaluationFailed(Reason.POLICY_TIMEOUT, "deadline") from None

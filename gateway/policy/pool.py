@@ -16,6 +16,7 @@ import structlog
 from gateway.policy.bundle import Bundle
 from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
 from gateway.policy.process import START_SECONDS, EvaluatorProcess
+from gateway.policy.request import LARGE_BYTES, allowed_seconds
 from gateway.reasons import Reason
 
 QUEUE_SECONDS: Final = 1.0
@@ -45,6 +46,7 @@ class EvaluatorPool:
                 "data": orjson.loads(bundle.data_json),
                 # The kernel's alarm is behind ours: it only fires where the gateway is stuck or gone.
                 "alarm_seconds": deadline_seconds * 4,
+                "alarm_bytes": LARGE_BYTES,
                 "memory_bytes": MEMORY_BYTES,
             }
         )
@@ -83,7 +85,7 @@ class EvaluatorPool:
         """
         process = await self._take()
         try:
-            answer = await process.ask(b"E" + raw, self._deadline_seconds)
+            answer = await process.ask(b"E" + raw, allowed_seconds(self._deadline_seconds, len(raw)))
         finally:
             self._give_back(process)
         return None if answer is None else _read(answer)
@@ -98,7 +100,7 @@ class EvaluatorPool:
         try:
             process = await self._take()
             try:
-                body = await process.ask(frame, self._deadline_seconds * len(raws))
+                body = await process.ask(frame, sum(allowed_seconds(self._deadline_seconds, len(raw)) for raw in raws))
             finally:
                 self._give_back(process)
             return _split(body or b"", len(raws))

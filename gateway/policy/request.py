@@ -12,6 +12,14 @@ STEPS_MAX: Final = 1000
 DEPTH_MAX: Final = 96
 """Nesting levels. Arguments may have 64; regorus reads 128."""
 
+LARGE_BYTES: Final = 1_048_576
+
+
+def allowed_seconds(seconds: float, size_bytes: int) -> float:
+    """How long the evaluation of an input may take: ``seconds``, and as long again for each :data:`LARGE_BYTES` of it,
+    for it has to be read and gone through."""
+    return seconds * (1 + size_bytes // LARGE_BYTES)
+
 
 def steps_of(policy_input: Mapping[str, Any]) -> list[str]:
     """Ids of the steps that are asked about, each once, in order; ids that are no strings are left out."""

@@ -4,15 +4,17 @@ regorus alone, so it starts in some 30 ms and sees nothing of the gateway's memo
 It reads frames from file descriptor 0 (a socket) and answers each on the same: 4 bytes big-endian length, then one
 operation byte and a body.
 
-- ``L`` body ``{"modules": [[path, source]], "data": {}, "alarm_seconds": s, "memory_bytes": n}``: load, once.
+- ``L`` body ``{"modules": [[path, source]], "data": {}, "alarm_seconds": s, "alarm_bytes": n, "memory_bytes": n}``:
+  load, once.
 - ``S`` body ``[[path, source]]``: the syntax trees, as regorus gives them.
 - ``E`` body the policy input: evaluate ``data.handrail.decisions``.
-- ``M`` body policy inputs, each behind its length: evaluate one after the other, each with the whole of
-  ``alarm_seconds``. The answer's body is an answer for each (``+``, ``?`` or ``-``), behind its length.
+- ``M`` body policy inputs, each behind its length: evaluate one after the other, each in its own
+  time. The answer's body is an answer for each (``+``, ``?`` or ``-``), behind its length.
 
 An answer is ``+`` and JSON, ``?`` where the rule is undefined, ``-`` and a message for the operator's log, or ``!`` and
 a message where the engine panicked and the process ends. The
-kernel ends the process where an evaluation outlives ``alarm_seconds``, even if the gateway is gone.
+kernel ends the process where an evaluation outlives ``alarm_seconds``, and as much again for each
+``alarm_bytes`` of its input, even if the gateway is gone.
 """
 
 import contextlib
@@ -54,7 +56,8 @@ class Evaluator:
 
     def __init__(self, body: bytes) -> None:
         load = json.loads(body)
-        self.alarm_seconds: float = load["alarm_seconds"]
+        self._alarm_seconds: float = load["alarm_seconds"]
+        self._alarm_bytes: int = load["alarm_bytes"]
         self._pristine = engine(load["modules"])
         self._pristine.add_data_json(json.dumps(load["data"]))
         # The first evaluation prepares the rules; doing it here keeps its time out of the first decision.
@@ -62,6 +65,10 @@ class Evaluator:
         with contextlib.suppress(Exception):  # an empty input may be an error to a rule; the self-test is the judge
             self.evaluate(b"{}")
         limit_growth(load["memory_bytes"])
+
+    def allowed_seconds(self, size_bytes: int) -> float:
+        """How long the evaluation of an input may take."""
+        return self._alarm_seconds * (1 + size_bytes // self._alarm_bytes)
 
     def evaluate(self, body: bytes) -> str | None:
         """The decisions as JSON text, or ``None`` where they are undefined."""
@@ -83,7 +90,7 @@ def many(evaluator: Evaluator, body: bytes) -> bytes:
     at = 0
     while at < len(body):
         end = at + 4 + int.from_bytes(body[at : at + 4], "big")
-        signal.setitimer(signal.ITIMER_REAL, evaluator.alarm_seconds)
+        signal.setitimer(signal.ITIMER_REAL, evaluator.allowed_seconds(end - at - 4))
         try:
             result = evaluator.evaluate(body[at + 4 : end])
         except Exception as exc:  # noqa: BLE001 (whatever an engine raises)
@@ -124,7 +131,7 @@ def serve() -> None:
         kind, body = frame[:1], frame[1:]
         try:
             if kind == b"E" and evaluator is not None:
-                signal.setitimer(signal.ITIMER_REAL, evaluator.alarm_seconds)
+                signal.setitimer(signal.ITIMER_REAL, evaluator.allowed_seconds(len(body)))
                 result = evaluator.evaluate(body)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 answer(b"?") if result is None else answer(b"+", result.encode())

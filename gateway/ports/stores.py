@@ -167,18 +167,6 @@ class PlanStore(Protocol):
             Refused: ``request.malformed`` where the tenant has no request ``after``.
         """
 
-    async def uncollected(
-        self, tenant: str, caller: str, context_id: str, hand: str, action: str, limit: int
-    ) -> Sequence[tuple[str, str]]:
-        """``(plan_id, step_id)`` of calls of an action, by plans that ``caller`` (a pseudonym) sent in a context, that
-        wait for people, or that people approved and nobody collected; the newest ``limit`` first."""
-
-    async def unreported(
-        self, tenant: str, principal: str, context_id: str, hand: str, action: str, limit: int
-    ) -> Sequence[tuple[str, str]]:
-        """``(plan_id, step_id)`` of released steps of an action, of a principal (a pseudonym) in a context, of which
-        nothing was reported; the newest ``limit`` first."""
-
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """How many approval requests of plans that ``caller`` (a pseudonym) sent are open. An index answers it."""
 

@@ -127,6 +127,15 @@ def _sandbox(scene: Scene) -> Verdict:
     return bad("; ".join(lacking), "See: handrail doctor") if lacking else good("a trial jail started")
 
 
+def _landlock(scene: Scene) -> Verdict:
+    from hand_adapters.jail.doctor import diagnose_landlock  # noqa: PLC0415 - the web starts without it
+
+    if not any(hand.enabled and hand.runs_code for hand in scene.settings.hands.values()):
+        return none("no hand is a program")
+    layer = diagnose_landlock(scene.settings.jail)
+    return bad(layer.detail, layer.remedy) if layer.remedy else good(layer.detail)
+
+
 CHECKS: Final = (
     Check("listener-tls", Severity.HIGH, _listener),
     Check("listener-certificate", Severity.MEDIUM, _certificate),
@@ -135,4 +144,5 @@ CHECKS: Final = (
     Check("sessions", Severity.LOW, _sessions),
     Check("metrics-closed", Severity.MEDIUM, _metrics),
     Check("sandbox", Severity.HIGH, _sandbox),
+    Check("sandbox-landlock", Severity.LOW, _landlock),
 )

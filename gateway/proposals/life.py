@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
@@ -18,9 +18,10 @@ from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
-from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Unless, Write
+from gateway.ports import Append, AuditLog, Directory, ProposalStore, Unless
 from gateway.proposals.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
 from gateway.proposals.again import again
+from gateway.proposals.handlers import Effects, Handler
 from gateway.proposals.views import view
 from gateway.reasons import Reason
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
@@ -32,47 +33,6 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """What an activation brings about, in the same append as its entry.
-
-    Attributes:
-        facts: more facts for the entry of the activation.
-        policy_digest: of the bundle that the activation is about, for the entry.
-    """
-
-    entries: Sequence[EntryDraft] = ()
-    writes: Sequence[Write] = ()
-    guards: Sequence[Guard] = ()
-    facts: Mapping[str, str | int] = field(default_factory=dict)
-    policy_digest: str | None = None
-
-
-class Handler(Protocol):
-    """What a kind of proposal means."""
-
-    async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
-        """Refuse a document that could not be activated now; asked at the proposal.
-
-        Returns:
-            The subject: what it is about, in at most 128 characters of ``[A-Za-z0-9._:@-]``, nothing personal.
-
-        Raises:
-            Refused: ``request.malformed``, ``request.not_found``, or a reason of its own.
-        """
-
-    async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
-        """What activating it brings about; asked at the activation, and checks everything again.
-
-        Raises:
-            Refused: ``proposal.outdated`` where what it was made against has changed.
-        """
-
-    async def applied(self, proposal: Proposal) -> None:
-        """An activation, or the end of one, is durable: act on it at once. Whoever misses this call (another gateway, a
-        restart) must find out by itself, from :meth:`Proposals.in_force` or from rows of the handler's own."""
 
 
 @dataclass(slots=True)

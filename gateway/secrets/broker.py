@@ -181,7 +181,8 @@ class _Step:
         """Tokens whose time was over while the step ran."""
         self._recorded: set[tuple[str, str]] = set()
         self._redactor: Redactor | None = None
-        self._told = False
+        self._echoed: set[str] = set()
+        """Names of those that came back, on record."""
         self.ended = False
 
     async def inject(self, target: Target) -> Injections:
@@ -230,12 +231,11 @@ class _Step:
         return self._redact().text(text) if self._given else text
 
     async def search(self, text: str) -> str:
-        """See ``ports.SecretStep``. One entry tells of all that such texts hold of one step."""
+        """See ``ports.SecretStep``."""
         if not self._given:
             return text
         cleaned = await asyncio.to_thread(self._redact().text, text)
-        if cleaned != text and not self._told:
-            self._told = True
+        if cleaned != text:
             await self._tell_of_echo()
         return cleaned
 
@@ -252,7 +252,12 @@ class _Step:
         return cleaned
 
     async def _tell_of_echo(self) -> None:
-        held = [use for use in self._uses if use.name in self._given]
+        """That something came back is on record once, whichever of the secrets it was: texts that are searched while an
+        answer comes are searched again as its result."""
+        held = [use for use in self._uses if use.name in self._given.keys() - self._echoed]
+        if not held:
+            return
+        self._echoed |= {use.name for use in held}
         await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
 
     def _require_under_way(self) -> None:

@@ -15,12 +15,12 @@ from gateway.settings.hands import (
     EgressLimits,
     EgressSettings,
     HandSettings,
-    JailSettings,
     PaginationSettings,
     ProcessingSettings,
     holds_a_secret,
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
+from gateway.settings.jail import JailSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.limits import LimitSettings
 from gateway.settings.loading import Settings, load

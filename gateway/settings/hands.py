@@ -1,4 +1,4 @@
-"""The hands, the operator's word on each of their actions, and the jail that they run in."""
+"""The hands, and the operator's word on each of their actions."""
 
 import re
 from collections.abc import Iterator
@@ -48,20 +48,6 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _texts(one, name)
-
-
-class JailSettings(Section):
-    """The sandbox for hand processes."""
-
-    bwrap: Path | None = Field(None, description="The bubblewrap program. Default: found on PATH.")
-    uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
-    gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
-    memory_budget_bytes: int = Field(
-        40 * 2**30,
-        ge=2**26,
-        description="Where there is no cgroup: processes x address space of all jails stay under this. It bounds what "
-        "they may map, not what they hold in memory, so it may exceed the machine's.",
-    )
 
 
 class PaginationSettings(Section):
@@ -250,7 +236,9 @@ class HandSettings(Section):
         McpClientSettings(), description="mcp: what the server may send to clients while a call runs; see below."
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
-    jail_profile: Identifier = Field(PLAIN_PROFILE, description="mcp, process, python, wasm: jail profile.")
+    jail_profile: Identifier = Field(
+        PLAIN_PROFILE, description="mcp, process, python, wasm: jail profile; default, strict or build."
+    )
     env: dict[VariableName, str] = Field(
         {},
         description="mcp, process, python: variables of its environment. No secret may enter a jail, so none that "

@@ -4,9 +4,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.expected import REQUIRED, UNKNOWN, expected
@@ -15,8 +15,9 @@ from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.brains import BrainSettings, RunSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
-from gateway.settings.hands import HandSettings, JailSettings
+from gateway.settings.hands import HandSettings
 from gateway.settings.identity import IdentitySettings
+from gateway.settings.jail import JailSettings
 from gateway.settings.limits import LimitSettings
 from gateway.settings.managed_agents import ManagedAgentsSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
@@ -32,6 +33,8 @@ from gateway.settings.server import (
 )
 from gateway.settings.storage import ArchiveSettings, DatabaseSettings, KeySettings, LogSettings, PrivacySettings
 
+HOME: Final = Path("./.handrail")
+
 
 class Settings(BaseSettings):
     """Everything a gateway is told at start."""
@@ -44,7 +47,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
+    home: Path = Field(HOME, description="Directory of state: database, keys, staging.")
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
     console: ConsoleSettings = ConsoleSettings()
@@ -74,6 +77,12 @@ class Settings(BaseSettings):
         {}, description="Workspaces at Anthropic whose agents are governed here, by name."
     )
     brains: dict[Identifier, BrainSettings] = Field({}, description="Models that runs may be put to, by id.")
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _home_that_is_said(cls, value: object) -> object:
+        """An empty HANDRAIL_HOME names no directory, and the working directory least of all."""
+        return HOME if value == "" else value
 
     @model_validator(mode="after")
     def _brains_have_hands(self) -> "Settings":

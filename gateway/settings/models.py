@@ -1,6 +1,6 @@
 """What a model may be asked to do beside answering: things that its provider does itself, before anybody here sees."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -23,4 +23,11 @@ class ModelSettings(Section):
     )
     url_sources: bool = Field(
         False, description="Whether requests may name images and documents that the provider then fetches by their URL."
+    )
+    kept: tuple[Literal["files", "containers", "skills", "threads"], ...] = Field(
+        (),
+        description=(
+            "What is kept at the provider and requests may name by its id. All callers share what its key can reach: "
+            "list it where they may see each other's."
+        ),
     )

@@ -83,8 +83,13 @@ class PolicySettings(Section):
         None, description="Directory of the Rego bundle (source = directory). Default: the shipped policies."
     )
     workers: int = Field(2, ge=1, le=64, description="Evaluator processes of the embedded engine.")
-    deadline_milliseconds: int = Field(250, ge=10, le=2000, description="An evaluation is killed and denied after it.")
-    input_max_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest policy input.")
+    deadline_milliseconds: int = Field(
+        250,
+        ge=10,
+        le=2000,
+        description="An evaluation is killed and denied after it, or after as long again for each MiB of its input.",
+    )
+    input_max_bytes: int = Field(4_194_304, ge=1024, le=16_777_216, description="Largest policy input.")
     environment: Identifier = Field("production", description="input.environment for the rules.")
     data_region: str | None = Field(None, description="input.context.data_region for the rules.")
     opa_url: str = Field("http://127.0.0.1:8181", description="The OPA server (engine = opa).")

@@ -11,6 +11,7 @@ from gateway.canonical import Written, canonical
 from gateway.commitments import commit
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
+from gateway.messages_api import showing
 from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
@@ -151,7 +152,7 @@ def build_input(
                 "id": state.step.id,
                 "hand": state.step.hand,
                 "action": state.step.action,
-                "args": state.args,
+                "args": _shown(state),
                 "args_sha256": state.args_sha256,
                 "data_subjects": list(state.step.data_subjects),
                 "provenance": state.provenance,
@@ -168,10 +169,17 @@ def build_input(
     }
 
 
+def _shown(state: StepState) -> Mapping[str, Any] | None:
+    """The args; of a model's hand, less what no rule can read."""
+    model = state.manifest is not None and state.manifest.model
+    return showing.shown(state.args) if model and state.args is not None else state.args
+
+
 def _with_written_args(policy_input: Mapping[str, Any], states: Sequence[StepState]) -> dict[str, Any]:
-    """The same input for its record: args are in canonical form already, and may be large."""
+    """The same input for its record: args that are shown whole are in canonical form already, and may be large."""
     steps = [
-        {**step, "args": Written(state.args_bytes)} for step, state in zip(policy_input["steps"], states, strict=True)
+        {**step, "args": Written(state.args_bytes)} if step["args"] is state.args else step
+        for step, state in zip(policy_input["steps"], states, strict=True)
     ]
     return {**policy_input, "steps": steps}
 

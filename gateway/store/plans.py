@@ -26,7 +26,6 @@ from gateway.model import (
 from gateway.ports import ApprovalRow, ClientMove, Guard, StoredPlan, StoredStep, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
-from gateway.store import client_rows
 from gateway.store import plan_writes as writes
 from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
@@ -311,22 +310,6 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
         return await self._read(
             lambda connection: approval_page(connection, self._request_macs, tenant, status, hands, after, limit)
-        )
-
-    async def uncollected(
-        self, tenant: str, caller: str, context_id: str, hand: str, action: str, limit: int
-    ) -> Sequence[tuple[str, str]]:
-        """See ``ports.PlanStore``."""
-        return await self._read(
-            lambda connection: client_rows.uncollected(connection, tenant, caller, context_id, hand, action, limit)
-        )
-
-    async def unreported(
-        self, tenant: str, principal: str, context_id: str, hand: str, action: str, limit: int
-    ) -> Sequence[tuple[str, str]]:
-        """See ``ports.PlanStore``."""
-        return await self._read(
-            lambda connection: client_rows.unreported(connection, tenant, principal, context_id, hand, action, limit)
         )
 
     async def open_approvals(self, tenant: str, caller: str) -> int:

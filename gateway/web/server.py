@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from gateway.telemetry import Metrics
 from gateway.tls import ListeningContext, ServerTls, TlsContext
 from gateway.web.context import CERTIFICATE
-from gateway.web.doors import Doors, HungUp, Place
+from gateway.web.doors import Beyond, Doors, HungUp, Place
 from gateway.web.errors import problem
 from gateway.web.limits import HEADERS_MAX_BYTES
 
@@ -91,10 +91,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a place, and arm the timer: a client that connects owes a request."""
         super().connection_made(transport)
-        self._place = self._doors.enter(self.client[0] if self.client else None)
-        if self._place.turned_away:
-            transport.abort()
-            return
+        self._place = place = self._doors.enter(self.client[0] if self.client else None, transport.abort)
+        if place.refusal is not None:
+            self.app = Beyond(self.app, self._doors, place, place.refusal)
         self._tls = Peer.of(transport)
         self._arm()
 
@@ -113,9 +112,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         The piece in which a head begins is not counted (it may hold a whole earlier request), so the limit here is
         exact but for one read of the socket; ``LimitsMiddleware`` holds complete heads to it exactly.
         """
-        if self._place is not None and self._place.refusal is not None:
-            self._write_problem(self._place.refusal)
-            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)

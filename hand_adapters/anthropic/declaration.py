@@ -100,6 +100,7 @@ def manifest_of(hand_id: str, settings: HandSettings) -> Manifest:
         "server_tools": sorted(set(model.server_tools)),
         "mcp_servers": sorted(set(model.mcp_servers)),
         "url_sources": model.url_sources,
+        "kept": sorted(set(model.kept)),
     }
     try:
         actions = [

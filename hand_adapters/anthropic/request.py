@@ -12,11 +12,15 @@ from gateway.settings import ModelSettings
 _HARMLESS: Final = ("bash_", "text_editor_", "memory_", "computer_", "tool_search_tool_")
 """Tools of the provider's own schemas that the client runs, and the search through the request's own tools."""
 
+_CALLS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_TOLD_BACK: Final = ("_output", "_location")
+"""How the types end of what the provider itself said about files, in results and citations: repeated, it reads none."""
+
 
 def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
     """What policies see of a request as ``analysis``: ``{model, max_tokens, tools, server_tools, mcp_servers,
-    url_sources, betas, fields}``; ``tools`` has the names of tools that the client runs, ``fields`` the members of the
-    body.
+    url_sources, kept, betas, fields}``; ``tools`` has the names of tools that the client runs, ``kept`` the kinds of
+    things at the provider that it names, ``fields`` the members of the body.
 
     Raises:
         Refused: ``schema.analysis``: the request asks for something by the provider that the operator has not listed.
@@ -38,12 +42,18 @@ def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
             raise _refused("MCP server that the provider calls", "mcp_servers", "mcp_servers", number)
         servers.append(url)
     fetched = 0
-    for place, url in _urls(args):
-        fetched += 1
-        if not allowed.url_sources:
-            raise _refused("URL that the provider fetches", "url_sources", *place)
-        if not isinstance(url, str):
-            raise _refused("URL that is no text", "url_sources", *place)
+    kept: set[str] = set()
+    for place, kind in _kept(args):
+        if kind not in allowed.kept:
+            raise _refused("thing kept at the provider for whoever has its id", f'kept = ["{kind}"]', *place)
+        kept.add(kind)
+    for place, block in _blocks(args):
+        if block.get("type") == "url" and "url" in block:
+            fetched += 1
+            if not allowed.url_sources:
+                raise _refused("URL that the provider fetches", "url_sources", *place)
+            if not isinstance(block["url"], str):
+                raise _refused("URL that is no text", "url_sources", *place)
     return {
         "model": args["model"],
         "max_tokens": args.get("max_tokens"),
@@ -51,6 +61,7 @@ def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
         "server_tools": sorted(set(server)),
         "mcp_servers": sorted(set(servers)),
         "url_sources": fetched,
+        "kept": sorted(kept),
         "betas": list(args.get("betas", ())),
         "fields": sorted(args),
     }
@@ -69,17 +80,34 @@ def params(one: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _urls(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Where the request has a ``source`` of the type ``url``, and which: in messages, in results of tools within them,
-    in the system prompt."""
+def _kept(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where the request names something that the provider keeps, and of which kind. One key reaches what all its users
+    keep there, so that an id is all that it takes to read another caller's."""
+    if args.get("thread") is not None:
+        yield ("thread",), "threads"
+    container = args.get("container")
+    if isinstance(container, Mapping):
+        for number, skill in enumerate(container.get("skills") or ()):
+            if not isinstance(skill, Mapping) or skill.get("type") != "anthropic":
+                yield ("container", "skills", number), "skills"
+        container = container.get("id")
+    if container is not None:
+        yield ("container",), "containers"
+    for place, block in _blocks(args):
+        if block.get("file_id") is not None and not str(block.get("type")).endswith(_TOLD_BACK):
+            yield place, "files"
+
+
+def _blocks(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, Any]]]:
+    """Blocks, sources and whatever else is an object, and where: in messages, in results of tools within them, in the
+    system prompt."""
     pending: list[tuple[tuple[str | int, ...], Any]] = [((name,), args.get(name)) for name in ("messages", "system")]
     while pending:
         place, value = pending.pop()
         if isinstance(value, Mapping):
-            if value.get("type") == "url" and "url" in value:
-                yield place, value["url"]
+            yield place, value
             # What a tool was called with is data of the conversation, and no block.
-            inner = () if value.get("type") in {"tool_use", "server_tool_use"} else value.items()
+            inner = () if value.get("type") in _CALLS else value.items()
             pending += [((*place, name), one) for name, one in inner]
         elif isinstance(value, list):
             pending += [((*place, number), one) for number, one in enumerate(value)]

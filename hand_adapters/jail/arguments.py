@@ -45,6 +45,14 @@ def _system_arguments() -> tuple[str, ...]:
     return tuple(arguments)
 
 
+@functools.cache
+def mounts() -> tuple[tuple[str, bool], ...]:
+    """(path, writable) of what every jail has mounted beside its binds, for Landlock's rules."""
+    system = [path for path in SYSTEM_DIRECTORIES if Path(path).is_dir() and not Path(path).is_symlink()]
+    writable = ("/dev/shm", "/tmp")  # noqa: S108
+    return (*((path, False) for path in ("/", "/proc", "/dev", "/etc", *system)), *((path, True) for path in writable))
+
+
 def last_arguments() -> list[str]:
     """The options of bwrap after the binds: its root and /dev are tmpfs without a size, so nothing may write there."""
     return ["--remount-ro", "/dev", "--remount-ro", "/"]
@@ -88,6 +96,15 @@ def check(spec: JailSpec) -> None:
         raise JailError("deadline_seconds is between 0 and a day")
 
 
+def _without_system_link(target: str) -> str:
+    """The same place where ``/bin``, ``/lib`` and the like are links, as they are in the jail then, too."""
+    root, first, rest = (*target.split("/", 2), "")[:3]
+    top = Path("/", first)
+    if root or str(top) not in SYSTEM_DIRECTORIES or not top.is_symlink():
+        return target
+    return os.path.normpath(f"/{top.readlink()}/{rest}")
+
+
 def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, bool]]:
     """(source without symbolic links, target, writable) for the launcher, shallow targets first.
 
@@ -98,7 +115,7 @@ def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, boo
     resolved = []
     home = home.resolve()
     for bind in binds:
-        target = os.path.normpath(bind.target)
+        target = _without_system_link(os.path.normpath(bind.target))
         if not bind.target.startswith("/") or target in {"/", "//"} or ".." in Path(bind.target).parts:
             raise JailError(f"bind target {bind.target} is not an absolute path below /")
         if any(Path(target).is_relative_to(tree) for tree in _KERNEL_TREES):

@@ -4,6 +4,7 @@
 # ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123
 
 import array
+import base64
 import ctypes
 import os
 import resource
@@ -17,19 +18,27 @@ Setup = dict[str, Any]
 """The launcher's first message (``link.setup_message``)."""
 
 
-def build_etc(setup: Setup) -> None:
-    """In the launcher's own mount namespace, once: the /etc that every jail sees."""
+def build_stage(setup: Setup) -> None:
+    """In the launcher's own mount namespace, once: the /etc that every jail sees, and ``landlock-exec``."""
     stage = setup["stage"]
-    kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=0755")
+    kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=16m,mode=0755")
     for name in ("etc", "binds"):
         os.mkdir(f"{stage}/{name}")
     for name, text in setup["etc"].items():
         with open(f"{stage}/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
-    for name in setup["etc_binds"]:
-        target = f"{stage}/etc/{name}"
+    for name in setup["etc_of_host"]:
+        source, target = f"/etc/{name}", f"{stage}/etc/{name}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        kernel.bind(f"/etc/{name}", target, is_directory=os.path.isdir(f"/etc/{name}"))
+        if os.path.isdir(source):
+            kernel.bind(source, target, is_directory=True)
+        else:  # every mount is one more for bubblewrap to make and to read of, at each start
+            with open(source, "rb") as given, open(target, "wb") as copy:
+                copy.write(given.read())
+    if setup["landlock_exec"] is not None:
+        with open(f"{stage}/landlock-exec", "wb") as program:
+            program.write(base64.b64decode(setup["landlock_exec"]))
+            os.fchmod(program.fileno(), 0o555)
 
 
 def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> None:
@@ -79,7 +88,8 @@ def become(
     seccomp: int,
 ) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
-    arguments = stage_binds(setup, message, scratch)
+    arguments, mounts = stage_binds(setup, message, scratch)
+    argv, inherited = argv_and_descriptors(setup, message, mounts, status)
     uid, gid = setup["uid"], setup["gid"]
     if os.getuid() == 0:
         os.setgroups([])
@@ -107,9 +117,26 @@ def become(
     )
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
-    for descriptor in (seccomp, listed, status):
+    for descriptor in (seccomp, listed, status, *inherited):
         os.set_inheritable(descriptor, True)
-    os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
+    os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *argv], {})  # noqa: S606
+
+
+def argv_and_descriptors(
+    setup: Setup, message: dict[str, Any], mounts: list[landlock.Mount], status: int
+) -> tuple[list[str], list[int]]:
+    """What bubblewrap executes: the program, or ``landlock-exec`` with the rules and the program behind it.
+
+    The latter by its descriptor: so it is no mount in the jail, and once it has executed, nothing of it is left there.
+    """
+    if setup["landlock_exec"] is None:
+        return message["argv"], []
+    confining, report = os.open(f"{setup['stage']}/landlock-exec", os.O_RDONLY | os.O_CLOEXEC), os.dup(status)
+    rights = landlock.rights_of(mounts, setup["landlock"], executes_written=message["executes_written"])
+    words = [word for path, right in rights.items() for word in (f"{right:x}", path)]
+    handled = landlock.file_rights(setup["landlock"])
+    argv = [f"/proc/self/fd/{confining}", f"{report:x}", f"{handled:x}", *words, "--", *message["argv"]]
+    return argv, [confining, report]
 
 
 def confine(version: int, where: dict[str, Any] | None, gate: int | None) -> None:
@@ -132,26 +159,33 @@ def confine(version: int, where: dict[str, Any] | None, gate: int | None) -> Non
             control.sendmsg([b"open"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)])
 
 
-def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> list[str]:
-    """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors.
+def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> tuple[list[str], list[landlock.Mount]]:
+    """Bind what the jail may see where its uid can reach it.
 
     Args:
         scratch: none, or the one descriptor of the scratch directory that the order came with.
+
+    Returns:
+        all of bwrap's options but descriptors, and what is mounted in the jail then.
     """
     stage = setup["stage"]
     opened = [(kernel.open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
     arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
+    mounts = [landlock.Mount(path, writable) for path, writable in message["mounts"]]
     if opened or scratch:
         kernel.mount("handrail", f"{stage}/binds", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=256k,mode=0755")
     for number, (descriptor, target, writable) in enumerate(opened):
         place = f"{stage}/binds/{number}"
         is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
         kernel.bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
+        os.close(descriptor)
         arguments += ["--bind" if writable else "--ro-bind", place, target]
+        mounts.append(landlock.Mount(target, writable, is_directory))
     for descriptor in scratch:
         place = f"{stage}/binds/scratch"
         os.mkdir(place)
         kernel.attach(descriptor, place)
         arguments += ["--bind", place, message["scratch"]]
+        mounts.append(landlock.Mount(message["scratch"], writable=True))
     arguments += message["last_arguments"]
-    return arguments
+    return arguments, mounts

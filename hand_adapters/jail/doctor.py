@@ -13,16 +13,15 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import cgroups, landlock, layers
+from hand_adapters.jail import cgroups, landlock, landlock_exec, layers
+from hand_adapters.jail.landlock_exec import BUILD
 from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_switch
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
 from hand_adapters.jail.seccomp import program as seccomp_program
-from hand_adapters.jail.spec import Bind
+from hand_adapters.jail.spec import Bind, JailError
 
 KERNEL_MIN: Final = (5, 14)
-LANDLOCK_ABI: Final = 6
-"""Of Linux 6.12; what later ones add is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def diagnose(settings: JailSettings) -> list[Finding]:
         _bwrap(settings),
         _proved(_user_namespaces(), trial),
         _proved(_seccomp(), trial),
-        _landlock(),
+        diagnose_landlock(settings),
         _cgroups(settings),
         _uid(settings),
         trial,
@@ -146,21 +145,23 @@ def _seccomp() -> Finding:
     return Finding("seccomp", ok, sizes, "" if ok else "The kernel needs CONFIG_SECCOMP_FILTER and Linux 4.14.")
 
 
-def _landlock() -> Finding:
+def diagnose_landlock(settings: JailSettings) -> Finding:
+    """What Landlock holds here; it comes with a remedy where that is not everything."""
     version = landlock.abi()
-    held = landlock.held(version)
-    files = "files of python and wasm hands" if version else ""
-    said = ", ".join([*held, *([files] if files else [])]) or "nothing"
-    detail = f"ABI {version}: it holds {said}" if version else "this kernel has none"
-    remedy = (
-        ""
-        if held == landlock.held(LANDLOCK_ABI)
-        else (
-            "Jails start without it: namespaces and seccomp hold the same. To have both, use Linux 6.12 or newer with "
-            "CONFIG_SECURITY_LANDLOCK and 'landlock' among its security modules (lsm=)."
-        )
-    )
-    return Finding("landlock", ok=True, detail=detail, remedy=remedy)
+    try:
+        confining = landlock_exec.find(settings.landlock_exec) if version >= landlock.FILES_ABI else None
+    except JailError as exc:
+        return Finding("landlock", ok=False, detail=exc.detail, remedy=f"Build it anew ({BUILD}), or take it away.")
+    there = layers.held(version, confining)
+    if version and confining is None:
+        there = (*there, "files of python and wasm hands")
+    detail = f"ABI {version}: it holds {', '.join(there)}" if version else "this kernel has none"
+    advice = layers.landlock_advice(version, confining)
+    if not advice:
+        return Finding("landlock", ok=True, detail=detail)
+    if settings.landlock_required:
+        return Finding("landlock", ok=False, detail=detail, remedy=advice)
+    return Finding("landlock", ok=True, detail=detail, remedy=f"Jails start; namespaces hold the same. {advice}")
 
 
 def _cgroups(settings: JailSettings) -> Finding:

@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.canonical import canonical
 from gateway.settings import JailSettings
-from hand_adapters.jail import landlock, ownership
-from hand_adapters.jail.arguments import check, first_arguments, last_arguments, resolve_binds, rlimits
+from hand_adapters.jail import ownership
+from hand_adapters.jail.arguments import check, first_arguments, last_arguments, mounts, resolve_binds, rlimits
 from hand_adapters.jail.handover import Handover
 from hand_adapters.jail.layers import Layers, examine
 from hand_adapters.jail.link import Link
@@ -116,6 +116,8 @@ class Jail:
             "binds": binds,
             "arguments": first_arguments(spec, profile, disable_userns=layers.disable_userns),
             "last_arguments": last_arguments(),
+            "mounts": mounts(),
+            "executes_written": profile.executes_written,
             "rlimits": rlimits(profile, bare=layers.controllers is None),
             "limits": layers.controllers.limits(profile) if layers.controllers else [],
             "seccomp": profile.seccomp if handover is None else GATED,
@@ -193,8 +195,8 @@ class Jail:
         ownership.adopt(path, self._home, self._settings)
 
     def profile_sha256(self, profile: str, *, gated: bool = False) -> str:
-        """Hex SHA-256 over everything the profile fixes (limits, seccomp program, and what Landlock holds on
-        this kernel), for receipts.
+        """Hex SHA-256 over everything the profile fixes (limits, seccomp program, what Landlock holds on this machine,
+        and the program that applies it to files), for receipts. Tries a jail where :meth:`missing` has not been asked.
 
         Args:
             gated: of a jail that has a way out (``JailSpec.gate``).
@@ -204,13 +206,17 @@ class Jail:
         """
         if profile not in PROFILES:
             raise JailError(f"no jail profile {profile!r}")
+        self.missing()
+        layers = self._examined[0] if self._examined is not None else None
+        confining = layers.landlock_exec if layers is not None else None
         filter_sha256 = hashlib.sha256(seccomp_program(GATED if gated else PROFILES[profile].seccomp)).hexdigest()
         limits = {name: str(value) for name, value in asdict(PROFILES[profile]).items()}
         fixed = {
             **limits,
             "name": profile,
             "seccomp_sha256": filter_sha256,
-            "landlock": list(landlock.held(landlock.abi())),
+            "landlock": [] if layers is None else list(layers.held),
+            "landlock_exec_sha256": None if confining is None else confining.sha256,
         }
         return hashlib.sha256(canonical(fixed)).hexdigest()
 

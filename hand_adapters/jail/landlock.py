@@ -15,7 +15,9 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from hand_adapters.jail import kernel
 
@@ -30,6 +32,10 @@ TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
 MAKE_CHAR, MAKE_BLOCK = 1 << 6, 1 << 11
 OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """The rights that a rule about a file, rather than a directory, may name."""
+FILES_ABI = 2
+"""The first that does not forbid every rename from one directory into another (REFER)."""
+ABI = 6
+"""Of Linux 6.12; what later ones add is not used."""
 BIND_TCP, CONNECT_TCP = 1 << 0, 1 << 1
 SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1 << 0, 1 << 1
 
@@ -77,7 +83,7 @@ def restrict_process(version: int, connect: Iterable[int] = ()) -> None:
         os.close(ruleset)
 
 
-def restrict_files(version: int, rights: Iterable[tuple[str, int]] = ()) -> None:
+def restrict_files(version: int, rights: Mapping[str, int] = MappingProxyType({})) -> None:
     """From here on no file can be opened, made or executed but with the ``rights`` below each path, and the mounts stay
     what they are, whatever namespace this process might get into. What is open stays open.
 
@@ -91,7 +97,7 @@ def restrict_files(version: int, rights: Iterable[tuple[str, int]] = ()) -> None
     handled = file_rights(version)
     ruleset = _ruleset(handled, 0, 0)
     try:
-        for path, wanted in rights:
+        for path, wanted in rights.items():
             _allow(ruleset, path, wanted & handled)
         kernel.check(kernel.libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
         _restrict(ruleset)
@@ -99,26 +105,44 @@ def restrict_files(version: int, rights: Iterable[tuple[str, int]] = ()) -> None
         os.close(ruleset)
 
 
-def rights_of_mounts(mountinfo: str, version: int) -> list[tuple[str, int]]:
-    """(path, rights) of every mount of a jail, from the text of its ``/proc/self/mountinfo`` (proc(5)): what is mounted
-    read-only may be read and executed, what is writable may be read and written, and not executed.
+class Mount(NamedTuple):
+    """A place of a jail where something is mounted."""
+
+    path: str
+    writable: bool
+    is_directory: bool = True
+
+
+def rights_of(mounts: Iterable[Mount], version: int, *, executes_written: bool = False) -> dict[str, int]:
+    """Path -> rights of every mount of a jail: what is read-only may be read and executed, what is writable may be read
+    and written, and executed where ``executes_written`` says so. Of several mounts at one place the last counts.
 
     A right reaches everything below, other mounts as well. So the root directory is only for reading, and so is what is
-    read-only and has something writable mounted below it. No device can be made anywhere.
+    read-only and has something writable mounted below it, unless that may be executed. No device can be made anywhere;
+    those of ``/dev`` may be used.
     """
     everything = file_rights(version)
-    lines = [line.split() for line in mountinfo.splitlines()]
-    mounts = [(_unescaped(words[4]), "rw" in words[5].split(",")) for words in lines]
-    written = [path for path, writable in mounts if writable]
-    found = []
-    for path, writable in mounts:
+    last = {mount.path: mount for mount in mounts}
+    written = [] if executes_written else [f"{mount.path}/" for mount in last.values() if mount.writable]
+    found = {}
+    for path, mount in last.items():
         rights = READ_FILE | READ_DIR
-        if writable and path != "/proc":
-            rights |= everything & ~(EXECUTE | MAKE_CHAR | MAKE_BLOCK)
-        elif path != "/proc" and not any(other.startswith(f"{path.rstrip('/')}/") for other in written):
+        if path == "/dev":
+            rights |= (WRITE_FILE | TRUNCATE | IOCTL_DEV) & everything
+        elif path == "/proc":
+            pass
+        elif mount.writable:
+            rights |= everything & ~(MAKE_CHAR | MAKE_BLOCK | (0 if executes_written else EXECUTE))
+        elif not any(other.startswith(f"{path.rstrip('/')}/") for other in written):
             rights |= EXECUTE
-        found.append((path, rights))
+        found[path] = rights if mount.is_directory else rights & OF_A_FILE
     return found
+
+
+def rights_of_mounts(mountinfo: str, version: int) -> dict[str, int]:
+    """:func:`rights_of` what the text of a jail's ``/proc/self/mountinfo`` (proc(5)) lists."""
+    lines = [line.split() for line in mountinfo.splitlines()]
+    return rights_of([Mount(_unescaped(words[4]), "rw" in words[5].split(",")) for words in lines], version)
 
 
 def _unescaped(word: str) -> str:

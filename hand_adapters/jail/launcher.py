@@ -1,9 +1,10 @@
 """The launcher: one small single-threaded process that starts, supervises and ends every jail.
 
 It runs as a script of its own (``python -I -S launcher.py FD FD``) with an empty environment, imports nothing of
-Handrail but its siblings ``kernel``, ``become`` and ``landlock``, and talks JSON over a SOCK_SEQPACKET socket with the
-gateway, so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends,
-however it ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
+Handrail but its siblings ``kernel``, ``become``, ``running`` and ``landlock``, and talks JSON over a SOCK_SEQPACKET
+socket with the gateway, so that the gateway never forks. It lives as the first process of a pid namespace of its own:
+when it ends, however it ends, the kernel kills every process in every jail. It ends when the gateway closes the socket
+or dies.
 
 Gateway to launcher: ``setup`` (first), ``scratch``, ``start`` (with the three stdio descriptors, then the scratch
 directory's and the one by which listeners are handed over, where there are such), ``kill``.
@@ -37,6 +38,7 @@ if __name__ == "__main__":
         sys.modules[_name] = _package
 
 from hand_adapters.jail import become, kernel
+from hand_adapters.jail.running import Running, Spare
 
 SCM_CREDENTIALS = 2
 QUIET_SECONDS = 0.02
@@ -46,30 +48,6 @@ SCRATCH_FILES_MAX = 1024
 """Files and directories of a scratch directory: the kernel keeps some of each outside of its size."""
 SPARES = 2
 """Processes kept ready; each costs about a megabyte."""
-
-
-class Running:
-    """One jail as the launcher knows it."""
-
-    def __init__(self, key: int, pid: int, status: int, groups: list[str], deadline: float | None) -> None:
-        self.key = key
-        self.pid = pid
-        self.status = status
-        self.groups = groups
-        self.deadline = deadline
-        self.timed_out = False
-        self.returncode: int | None = None
-        self.inner: int | None = None
-        self.began = False
-
-
-class Spare:
-    """A process that waits for an order, in cgroups of its own."""
-
-    def __init__(self, pid: int, orders: socket.socket, groups: list[str]) -> None:
-        self.pid = pid
-        self.orders = orders
-        self.groups = groups
 
 
 class Launcher:
@@ -140,7 +118,7 @@ class Launcher:
         if operation == "setup":
             self.setup = message
             self.setup["filters"] = {name: base64.b64decode(text) for name, text in message["filters"].items()}
-            become.build_etc(self.setup)
+            become.build_stage(self.setup)
             gc.collect()
             gc.freeze()
             self.say({"event": "ready"})
@@ -206,7 +184,8 @@ class Launcher:
         os.close(status_write)
         seconds = message["deadline_seconds"]
         deadline = None if seconds is None else time.monotonic() + seconds
-        jail = Running(message["id"], spare.pid, status_read, spare.groups, deadline)
+        confines = self.setup["landlock_exec"] is not None
+        jail = Running(message["id"], spare.pid, status_read, spare.groups, deadline, confines=confines)
         self.running[jail.pid] = jail
         self.by_key[jail.key] = jail
         self.say({"event": "started", "id": jail.key}, jail.pid)
@@ -234,7 +213,7 @@ class Launcher:
             jail = self.running.get(pid)
             if jail is not None:
                 jail.returncode = os.waitstatus_to_exitcode(status)
-                self.read_status(jail)
+                jail.read_status()
         # As first process of the namespace we inherit every orphan of a jail whose bwrap is dead; none may live on.
         known = self.running.keys() | {spare.pid for spare in self.spares}
         for pid in kernel.children():
@@ -251,22 +230,6 @@ class Launcher:
             spare.orders.close()
             self.empty_groups += spare.groups
 
-    def read_status(self, jail: Running) -> None:
-        """Read bwrap's own report: the pid of its child, and an exit code only where the program really began."""
-        os.set_blocking(jail.status, False)
-        try:
-            text = os.read(jail.status, 4096)
-        except BlockingIOError:
-            text = b""
-        os.close(jail.status)
-        for line in text.splitlines():
-            report = json.loads(line)
-            jail.inner = report.get("child-pid", jail.inner)
-            if "exit-code" in report:
-                jail.began = True
-                code = report["exit-code"]
-                jail.returncode = 128 - code if code > 128 else code
-
     def finish(self, jail: Running) -> None:
         """Forget a jail and report its end."""
         del self.running[jail.pid]
@@ -278,6 +241,7 @@ class Launcher:
                 "id": jail.key,
                 "returncode": jail.returncode,
                 "began": jail.began,
+                "failed": jail.failed,
                 "timed_out": jail.timed_out,
             }
         )

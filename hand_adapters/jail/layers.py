@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import cgroups, landlock
-from hand_adapters.jail.arguments import first_arguments, last_arguments, rlimits
+from hand_adapters.jail import cgroups, landlock, landlock_exec
+from hand_adapters.jail.arguments import first_arguments, last_arguments, mounts, rlimits
+from hand_adapters.jail.landlock_exec import BUILD, LandlockExec
 from hand_adapters.jail.link import setup_message, trial
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, GATED
@@ -29,6 +30,7 @@ class Layers:
         disable_userns: whether bwrap can also forbid user namespaces by sysctl; seccomp forbids them in any case.
         controllers: where cgroups can be made; ``None`` brings the memory budget into force.
         landlock: the kernel's ABI, or 0; what it does not hold is left to the other layers.
+        landlock_exec: what applies its rules about files; ``None`` leaves those to the other layers.
     """
 
     bwrap: str
@@ -38,11 +40,25 @@ class Layers:
     disable_userns: bool
     controllers: cgroups.Controllers | None
     landlock: int
+    landlock_exec: LandlockExec | None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """What Landlock holds in every jail, in words of the documentation."""
+        return held(self.landlock, self.landlock_exec)
 
     def setup(self, group: str | None = None) -> dict[str, Any]:
         """The launcher's first message; ``group`` names its cgroups."""
         groups = self.controllers.parents(group) if self.controllers and group else []
-        return setup_message(self.bwrap, self.stage, self.uid, self.gid, self.landlock, groups)
+        return setup_message(
+            self.bwrap,
+            self.stage,
+            self.uid,
+            self.gid,
+            landlock=self.landlock,
+            landlock_exec=None if self.landlock_exec is None else self.landlock_exec.content,
+            groups=groups,
+        )
 
 
 def find_bwrap(settings: JailSettings) -> str | None:
@@ -79,11 +95,19 @@ def examine(settings: JailSettings) -> tuple[Layers | None, list[str]]:
     stage = find_stage(bwrap)
     if stage is None:
         return None, ["No directory to stage binds in: make an empty /mnt."]
+    version = landlock.abi()
+    try:
+        confining = landlock_exec.find(settings.landlock_exec) if version >= landlock.FILES_ABI else None
+    except JailError as exc:
+        return None, [f"{exc.detail}. Build it anew ({BUILD}), or take it away."]
+    if settings.landlock_required and (advice := landlock_advice(version, confining)):
+        there = ", ".join(held(version, confining)) or "nothing"
+        return None, [f"jail.landlock_required is set, and Landlock holds {there}. {advice}"]
     uid, gid = ids(settings)
     controllers = cgroups.find()
     failure: str | None = None
     for disable_userns in (True, False):
-        layers = Layers(bwrap, stage, uid, gid, disable_userns, controllers, landlock.abi())
+        layers = Layers(bwrap, stage, uid, gid, disable_userns, controllers, version, confining)
         failure = try_one(layers)
         if failure is None:
             return layers, []
@@ -105,6 +129,8 @@ def try_one(layers: Layers, gate: Gate | None = None) -> str | None:
         "binds": [],
         "arguments": first_arguments(spec, profile, disable_userns=layers.disable_userns),
         "last_arguments": last_arguments(),
+        "mounts": mounts(),
+        "executes_written": profile.executes_written,
         "rlimits": rlimits(profile, bare=layers.controllers is None),
         "limits": [],
         "seccomp": profile.seccomp if gate is None else GATED,
@@ -140,6 +166,18 @@ def remedy(failure: str) -> str:
             "must not be masked (see docs/sandbox.md)."
         )
     return "See docs/sandbox.md."
+
+
+def held(version: int, confining: LandlockExec | None) -> tuple[str, ...]:
+    """What Landlock holds in every jail on a kernel of that ABI, in words of the documentation."""
+    return (*landlock.held(version), *(("files",) if confining is not None else ()))
+
+
+def landlock_advice(version: int, confining: LandlockExec | None) -> str:
+    """How Landlock would hold more; empty where it holds all that a jail has use for."""
+    if version < landlock.ABI:
+        return "Use Linux 6.12 or newer with CONFIG_SECURITY_LANDLOCK and 'landlock' among its security modules (lsm=)."
+    return "" if confining is not None else f"Run once, with a C compiler: {BUILD}"
 
 
 def read_switch(path: str) -> str | None:

@@ -28,9 +28,21 @@ _CREDENTIALS: Final = 2
 
 
 def setup_message(
-    bwrap: str, stage: str, uid: int, gid: int, landlock: int, groups: Sequence[str] = ()
+    bwrap: str,
+    stage: str,
+    uid: int,
+    gid: int,
+    *,
+    landlock: int,
+    landlock_exec: bytes | None,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The first message to a launcher: what all its jails share. ``landlock`` is the kernel's ABI, or 0."""
+    """The first message to a launcher: what all its jails share.
+
+    Args:
+        landlock: the kernel's ABI, or 0.
+        landlock_exec: the program that applies the rules about files, where there is one.
+    """
     account = f"jail:x:{uid}:{gid}:jail:/tmp:/bin/sh\nroot:x:0:0:root:/:/bin/false\n"
     return {
         "op": "setup",
@@ -39,9 +51,10 @@ def setup_message(
         "uid": uid,
         "gid": gid,
         "landlock": landlock,
+        "landlock_exec": None if landlock_exec is None else base64.b64encode(landlock_exec).decode("ascii"),
         "filters": {name: base64.b64encode(seccomp_program(name)).decode("ascii") for name in LISTS},
         "groups": list(groups),
-        "etc_binds": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],
+        "etc_of_host": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],
         "etc": {
             "passwd": account,
             "group": f"jail:x:{gid}:\nroot:x:0:\n",
@@ -312,4 +325,10 @@ def _expect(control: socket.socket, event: str) -> str | None:
         if message["event"] in {"broken", "refused"}:
             return str(message["detail"])
         if message["event"] == event:
-            return None if message.get("returncode", 0) == 0 else f"the jail ended with {message['returncode']}"
+            return None if event != "gone" else _ended(message)
+
+
+def _ended(message: Mapping[str, Any]) -> str | None:
+    if not message["began"]:
+        return message["failed"] or "the program did not begin"
+    return None if message["returncode"] == 0 else f"the jail ended with {message['returncode']}"

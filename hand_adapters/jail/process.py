@@ -203,7 +203,7 @@ class JailedProcess:
             self._returncode = message["returncode"]
             self._timed_out = message["timed_out"]
             if not message["began"] and self._returncode is not None and self._returncode >= 0:
-                self._failure = "the program did not begin"
+                self._failure = message["failed"] or "the program did not begin"
         self._gone.set_result(None)
         if not self._started.done():
             self._started.set_result(None)

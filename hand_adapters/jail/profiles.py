@@ -1,7 +1,7 @@
 """The closed set of jail profiles: limits, and which system calls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -25,6 +25,7 @@ class Profile:
         file_bytes: RLIMIT_FSIZE, the largest file.
         cpu_seconds: RLIMIT_CPU of each process; ``None`` for servers that stay warm.
         cpu_cores: of the cgroup's CPU quota.
+        executes_written: whether it may execute what it can write (Landlock, where the machine has it).
     """
 
     seccomp: str
@@ -38,6 +39,7 @@ class Profile:
     file_bytes: int
     cpu_seconds: int | None
     cpu_cores: float
+    executes_written: bool = False
 
     @property
     def bare_cost_bytes(self) -> int:
@@ -45,21 +47,23 @@ class Profile:
         return self.bare_processes * self.bare_address_space_bytes + self.tmp_bytes + self.shm_bytes
 
 
+_DEFAULT: Final = Profile(
+    seccomp="default",
+    processes=64,
+    memory_bytes=1024 * MIB,
+    bare_processes=20,
+    bare_address_space_bytes=232 * MIB,
+    tmp_bytes=64 * MIB,
+    shm_bytes=16 * MIB,
+    open_files=256,
+    file_bytes=256 * MIB,
+    cpu_seconds=None,
+    cpu_cores=1.0,
+)
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
-        "default": Profile(
-            seccomp="default",
-            processes=64,
-            memory_bytes=1024 * MIB,
-            bare_processes=20,
-            bare_address_space_bytes=232 * MIB,
-            tmp_bytes=64 * MIB,
-            shm_bytes=16 * MIB,
-            open_files=256,
-            file_bytes=256 * MIB,
-            cpu_seconds=None,
-            cpu_cores=1.0,
-        ),
+        "default": _DEFAULT,
+        "build": replace(_DEFAULT, executes_written=True),
         "strict": Profile(
             seccomp="strict",
             processes=4,
@@ -75,4 +79,5 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
         ),
     }
 )
-"""``default``: Python and Node programs and servers. ``strict``: one-shot programs that start no network code."""
+"""``default``: Python and Node programs and servers. ``build``: the same for what executes what it has made.
+``strict``: one-shot programs that start no network code."""

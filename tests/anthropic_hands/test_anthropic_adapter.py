@@ -213,6 +213,13 @@ def test_a_declaration_that_would_leak_or_mislead_is_refused(said: dict[str, Any
         AnthropicAdapter.validate("claude", hand(**{"base_url": "https://api.example.com", **said}))
 
 
+FILE = {"type": "file", "file_id": "file_1"}
+
+
+def _with(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(blocks)}]}
+
+
 @pytest.mark.parametrize(
     ("more", "setting", "pointer"),
     [
@@ -247,6 +254,20 @@ def test_a_declaration_that_would_leak_or_mislead_is_refused(said: dict[str, Any
             "url_sources",
             "/messages/0/content/0/content/0/source",
         ),
+        (_with({"type": "document", "source": FILE}), "files", "/messages/0/content/0/source"),
+        (_with({"type": "container_upload", "file_id": "file_1"}), "files", "/messages/0/content/0"),
+        (
+            _with({"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": FILE}]}),
+            "files",
+            "/messages/0/content/0/content/0/source",
+        ),
+        ({"system": [{"type": "document", "source": FILE}]}, "files", "/system/0/source"),
+        ({"container": "container_1"}, "containers", "/container"),
+        ({"container": {"id": "container_1"}}, "containers", "/container"),
+        ({"container": ["container_1"]}, "containers", "/container"),
+        ({"container": {"skills": [{"type": "custom", "skill_id": "skill_1"}]}}, "skills", "/container/skills/0"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "threads", "/thread"),
+        ({"thread": {"type": "create"}}, "threads", "/thread"),
     ],
 )
 def test_what_the_provider_would_do_itself_is_refused_unless_it_is_listed(
@@ -285,17 +306,48 @@ def test_what_is_listed_is_shown_to_policies() -> None:
         "server_tools": ["web_search_20260318"],
         "mcp_servers": ["https://mcp.example"],
         "url_sources": 1,
+        "kept": [],
         "betas": [],
         "fields": ["max_tokens", "mcp_servers", "messages", "model", "of_tomorrow", "system", "tools"],
     }
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"container": None, "thread": None},
+        {"container": {"skills": [{"type": "anthropic", "skill_id": "pdf"}]}},
+        _with({"type": "tool_use", "id": "t", "name": "n", "input": {"file_id": "mine"}}),
+        _with({"type": "mcp_tool_use", "id": "t", "name": "n", "input": {"file_id": "mine"}}),
+        _with({"type": "text", "text": "x", "citations": [{"type": "page_location", "file_id": "file_1"}]}),
+        _with({"type": "code_execution_tool_result", "content": {"type": "code_execution_output", "file_id": "f"}}),
+    ],
+)
+def test_what_names_nothing_that_is_kept_passes(said: dict[str, Any]) -> None:
+    adapter = AnthropicAdapter("claude", hand(), None)  # type: ignore[arg-type]
+    assert adapter.analyse(ACTION, {**ARGS, **said})["kept"] == []
+
+
+def test_what_is_kept_passes_where_the_operator_lists_it_and_is_shown_to_policies() -> None:
+    adapter = AnthropicAdapter("claude", hand(model={"kept": ["files", "threads"]}), None)  # type: ignore[arg-type]
+    asked = {**ARGS, **_with({"type": "document", "source": FILE}), "thread": {"type": "create"}}
+    assert adapter.analyse(ACTION, asked)["kept"] == ["files", "threads"]
+    with pytest.raises(Refused):
+        adapter.analyse(ACTION, {**asked, "container": "container_1"})
+
+
 def test_what_the_provider_may_do_is_part_of_the_pin() -> None:
     digests = {
         AnthropicAdapter("claude", hand(model=model), None)._manifest.digest  # type: ignore[arg-type]
-        for model in ({}, {"server_tools": ["x"]}, {"mcp_servers": ["https://x"]}, {"url_sources": True})
+        for model in (
+            {},
+            {"server_tools": ["x"]},
+            {"mcp_servers": ["https://x"]},
+            {"url_sources": True},
+            {"kept": ["files"]},
+        )
     }
-    assert len(digests) == 4
+    assert len(digests) == 5
 
 
 def test_blocks_and_tools_may_have_members_that_nobody_here_knows() -> None:

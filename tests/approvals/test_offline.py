@@ -157,7 +157,7 @@ async def test_handrail_verify_takes_answers_beside_receipts_and_refuses_changed
     table = CliRunner().invoke(
         app, ["verify", str(stored), "--trust", str(tmp_path / "trust.json"), "--approver", bob], env={"COLUMNS": "300"}
     )
-    assert "1 of 1 file(s) of answers hold." in table.output
+    assert "1 of 1 file of answers holds." in table.output
     assert verify(file).exit_code == 1
     assert verify(file, eve).exit_code == 1
     in_anothers_name = verify(file, f"eve={tmp_path / 'bob'}.json", f"bob={tmp_path / 'eve'}.json")

@@ -14,7 +14,7 @@ PLAN_ID = "aa" * 32
 
 SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
-    "policy check", "policy build", "db upgrade", "audit verify-bundle",
+    "policy check", "policy build", "db upgrade", "audit verify-bundle", "jail build",
     "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",

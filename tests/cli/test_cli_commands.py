@@ -61,7 +61,7 @@ def test_receipts_are_saved_privately_and_verify(run: Run, key_file: Path, tmp_p
     gateway.seen.clear()
     result = run("verify", file, "--trust", tmp_path / "trust.json", "--steps")
     assert result.exit_code == 0, result.output
-    assert "1 of 1 receipt(s) hold" in result.output
+    assert "1 of 1 receipt holds" in result.output
     assert "9. 3 of 3 committed" in result.output
     assert gateway.seen == [], "verification asks nobody"
 
@@ -88,10 +88,18 @@ def test_why_names_file_line_and_input(run: Run, step: list[str]) -> None:
         assert word in result.output
 
 
-def test_why_without_a_step_says_what_to_write(run: Run) -> None:
+def test_why_of_a_plan_of_one_step_needs_no_step(run: Run, gateway: StandIn) -> None:
+    gateway.plans[PLAN_ID] = {"plan_id": PLAN_ID, "steps": [{"id": "s1"}]}
+    result = run("why", PLAN_ID)
+    assert (result.exit_code, result.output) == (0, run("why", f"{PLAN_ID}/s1").output)
+
+
+def test_why_without_a_step_says_which_there_are(run: Run, gateway: StandIn) -> None:
+    gateway.plans[PLAN_ID] = {"plan_id": PLAN_ID, "steps": [{"id": "s1"}, {"id": "s2"}]}
     result = run("why", PLAN_ID)
     assert result.exit_code == 2
-    assert "PLAN_ID/STEP_ID" in result.output
+    assert "2 steps: which one?" in result.output
+    assert "Write PLAN_ID/STEP_ID, of s1, s2." in result.output
 
 
 def test_a_tampered_receipt_is_named_with_the_step_that_failed(run: Run, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Commands that work on this machine alone, and the command as a process."""
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.config import example_text
+from gateway.cli.connect import home
 from gateway.cli.main import app
 from gateway.cli.nouns import NOUNS
 from gateway.settings import (
@@ -28,6 +31,7 @@ from gateway.settings import (
     RemoteSettings,
     Settings,
     WebhookSettings,
+    load,
 )
 from hand_adapters.jail import Jail
 from hand_adapters.jail import doctor as jail_doctor
@@ -279,9 +283,19 @@ def test_doctor_shows_every_layer_of_the_jail_and_how_to_mend_it(
     ]
     assert result.exit_code == 1
     table = invoke("doctor", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"), COLUMNS="200").stdout
+    found, to_do = table.split("to do:")
     for item in shown:
-        [row] = [line for line in table.splitlines() if line.startswith(f"{item['name']} ")]
-        assert all(item[member] in row for member in ("state", "detail", "remedy"))
+        [row] = [line for line in found.splitlines() if line.startswith(f"{item['name']} ")]
+        assert all(item[member] in row for member in ("state", "detail"))
+        rows = [line.split("  ")[-1].strip() for line in to_do.splitlines() if line.startswith(f"{item['name']} ")]
+        assert rows == ([item["remedy"]] if item["remedy"] else [])
+    assert max(map(len, table.splitlines())) <= 80 + len(str(tmp_path))
+
+
+def test_an_empty_home_is_the_default_one_to_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HANDRAIL_HOME", "")
+    assert load(None).home.absolute() == home(os.environ).absolute() == tmp_path / ".handrail"
 
 
 @pytest.mark.parametrize(
@@ -601,6 +615,24 @@ def test_a_program_in_a_jail_gives_its_output_and_verdict(jail: dict[str, str]) 
     assert document["stderr"] == "no\n"
     assert process("jail", "run", "--", "/bin/sh", "-c", "exit 7", **jail).returncode == 1
     assert "SECRET" not in process("jail", "run", "--", "/usr/bin/env", SECRET="SECRET", **jail).stdout
+
+
+def test_what_holds_files_is_built_where_one_says(
+    tmp_path: Path, require_service: Callable[[object, str, str], None]
+) -> None:
+    require_service(shutil.which("cc"), "a C compiler", "Install it: apt-get install gcc.")
+    document = json.loads(invoke("jail", "build", "--output", tmp_path / "made", "--json").stdout)
+    assert document["path"] == str(tmp_path / "made")
+    assert document["sha256"] == hashlib.sha256((tmp_path / "made").read_bytes()).hexdigest()
+    for wrong in (
+        ["--output", tmp_path / "no" / "directory"],
+        ["--output", tmp_path / "b", "--compiler", "no-such-cc"],
+    ):
+        result = invoke("jail", "build", *wrong)
+        assert result.exit_code == 2
+        assert "No such file or directory" in result.stderr
+        assert "apt-get install gcc" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"made"}
 
 
 @pytest.mark.jail

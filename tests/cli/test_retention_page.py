@@ -100,7 +100,7 @@ def test_the_page_is_true(home, tmp_path):
     # The first hold stands, so the partition did, too.
     assert real.invoke(home, "retention", "hold", "lift", listed[0]["hold"]).exit_code == 0
     result = real.invoke(home, "retention", "apply", "--yes")
-    assert "Dropped 1 partition(s)" in result.output
+    assert "Dropped 1 partition;" in result.output
     for command in ("audit fsck --trust trust.json", "retention verify-archive --trust trust.json"):
         assert real.invoke(home, *command.split()).exit_code == 0
     assert real.invoke(home, "retention", "apply", "--json").exit_code == 0
@@ -118,7 +118,7 @@ def _the_archive_is_found_under_the_name_that_the_log_had(home, directory):
     archive = (directory / "handrail.toml").read_text()
     today.write_text(f"{archive}\n[log]\n{log}\n[database]\n{database}\n")
     result = real.invoke(home, "retention", "verify-archive", "--trust", "trust.json", "--config", str(today))
-    assert (result.exit_code, "1 partition(s): every entry" in result.output) == (0, True), result.output
+    assert (result.exit_code, "1 partition: every entry" in result.output) == (0, True), result.output
 
 
 @pytest.mark.parametrize(

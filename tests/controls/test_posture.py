@@ -92,6 +92,10 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
             {"log": {"witnesses": {"w": {"key": WITNESS, "url": "http://witness.example", "private_network": True}}}},
         ),
         ("sessions", {"console": {"session_seconds": 43_200}}),
+        (
+            "sandbox-landlock",
+            {"hands": {"git": {"adapter": "mcp", "command": ["git"]}}, "jail": {"landlock_exec": "/nonexistent"}},
+        ),
         ("hand-regions", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("hands-pinned", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("processing-declared", {"controller": {"name": "Example"}}),

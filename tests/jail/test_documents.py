@@ -1,6 +1,7 @@
 """docs/sandbox.md says what the code does."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from hand_adapters.jail.profiles import PROFILES
@@ -34,7 +35,9 @@ def mib(size: int) -> str:
 
 def test_the_profiles_are_documented_with_their_numbers() -> None:
     profiles = [PROFILES["default"], PROFILES["strict"]]
-    assert PROFILES.keys() == {"default", "strict"}
+    assert PROFILES.keys() == {"default", "strict", "build"}
+    assert replace(PROFILES["build"], executes_written=False) == PROFILES["default"]
+    assert not any(profile.executes_written for profile in profiles)
     assert row("tasks (processes and threads)") == [str(profile.processes) for profile in profiles]
     assert row("memory of the jail") == [mib(profile.memory_bytes) for profile in profiles]
     assert row("`/tmp`, `/dev/shm`") == [f"{mib(p.tmp_bytes)}, {mib(p.shm_bytes)}" for p in profiles]

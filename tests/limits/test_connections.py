@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,13 +16,14 @@ from gateway.settings import LimitSettings, Settings
 from gateway.telemetry import Metrics
 from gateway.web import server
 from gateway.web.asgi import create_app
-from gateway.web.doors import POLITE_MAX, Doors
+from gateway.web.doors import POLITE_MAX, Doors, Place
 from tests.limits.raw import HEALTH, answer, connection, ended
 from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import testing_only_Gateway
 
 LARGE = b"x" * 16_000_000
+ELSE = b"GET /v1/me HTTP/1.1\r\nhost: x\r\n\r\n"
 SETTINGS = Settings(server={"port": 0})
 
 
@@ -29,40 +31,55 @@ def doors(**limits: int) -> Doors:
     return Doors(LimitSettings(**limits), ("192.0.2.0/24",), Metrics())
 
 
+def enter(counted: Doors, host: str, end: Callable[[], None] = lambda: None) -> Place:
+    return counted.enter(host, end)
+
+
 def test_an_address_has_its_share_and_not_more() -> None:
     counted = doors(connections_max=10, connections_max_per_address=2)
-    places = [counted.enter("198.51.100.7") for _ in range(2)]
-    third = counted.enter("198.51.100.7")
+    places = [enter(counted, "198.51.100.7") for _ in range(2)]
+    third = enter(counted, "198.51.100.7")
     assert third.refusal is not None
-    assert (third.refusal.reason, third.turned_away) == ("limit.connections", False)
-    assert counted.enter("198.51.100.8").refusal is None
+    assert third.refusal.reason == "limit.connections"
+    assert enter(counted, "198.51.100.8").refusal is None
     counted.leave(third)
     counted.leave(places[0])
-    assert counted.enter("198.51.100.7").refusal is None
+    assert enter(counted, "198.51.100.7").refusal is None
 
 
 def test_all_addresses_of_one_network_of_version_6_are_one() -> None:
     counted = doors(connections_max_per_address=1)
-    assert counted.enter("2001:db8::1").refusal is None
-    assert counted.enter("2001:db8::2").refusal is not None
-    assert counted.enter("2001:db8:0:1::1").refusal is None
+    assert enter(counted, "2001:db8::1").refusal is None
+    assert enter(counted, "2001:db8::2").refusal is not None
+    assert enter(counted, "2001:db8:0:1::1").refusal is None
 
 
 def test_a_declared_proxy_stands_for_many() -> None:
     counted = doors(connections_max=5, connections_max_per_address=1)
-    assert [counted.enter("192.0.2.9").refusal for _ in range(5)] == [None] * 5
-    beyond = counted.enter("192.0.2.9")
+    assert [enter(counted, "192.0.2.9").refusal for _ in range(5)] == [None] * 5
+    beyond = enter(counted, "192.0.2.9")
     assert beyond.refusal is not None
     assert beyond.refusal.reason == "gateway.overloaded"
 
 
-def test_far_beyond_a_limit_nobody_is_told() -> None:
+def test_of_those_beyond_a_limit_that_say_nothing_the_oldest_goes() -> None:
     counted = doors(connections_max_per_address=1)
-    places = [counted.enter("198.51.100.7") for _ in range(POLITE_MAX + 3)]
-    assert [place.turned_away for place in places] == [False] * (POLITE_MAX + 1) + [True] * 2
+    ended: list[int] = []
+    places = [enter(counted, "198.51.100.7", partial(ended.append, number)) for number in range(POLITE_MAX + 1)]
+    counted.heard(places[1])
+    enter(counted, "198.51.100.7")
+    assert ended == [], "the first has its place, and the second asked something"
+    for _ in range(2):
+        enter(counted, "198.51.100.7")
+    assert ended == [2, 3]
+
+
+def test_whoever_left_has_no_place_any_more() -> None:
+    counted = doors(connections_max_per_address=1)
+    places = [enter(counted, "198.51.100.7") for _ in range(POLITE_MAX + 3)]
     for place in places:
         counted.leave(place)
-    assert (counted.open, counted.enter("198.51.100.7").refusal) == (0, None)
+    assert (counted.open, enter(counted, "198.51.100.7").refusal) == (0, None)
 
 
 async def test_one_address_does_not_keep_another_out() -> None:
@@ -76,7 +93,7 @@ async def test_one_address_does_not_keep_another_out() -> None:
             writer.write(HEALTH)
             assert (await answer(reader)).status == 200
         reader, writer = await stack.enter_async_context(connection(port))
-        writer.write(HEALTH)
+        writer.write(ELSE)
         refused = await answer(reader)
         assert (refused.status, refused.code) == (429, "limit.connections")
         assert (refused.headers[b"retry-after"], refused.headers[b"connection"]) == (b"1", b"close")
@@ -86,6 +103,42 @@ async def test_one_address_does_not_keep_another_out() -> None:
         assert (await answer(reader)).status == 200
 
 
+@pytest.mark.parametrize("silent", [0, 3 * POLITE_MAX])
+@pytest.mark.parametrize("limit", ["connections_max", "connections_max_per_address"])
+async def test_a_full_house_answers_whoever_looks_whether_it_lives(limit: str, silent: int) -> None:
+    gateway = testing_only_Gateway(limits={limit: 2})
+    async with (
+        serving(create_app(gateway), gateway.settings) as port,  # type: ignore[arg-type]
+        contextlib.AsyncExitStack() as stack,
+    ):
+        held = [await stack.enter_async_context(connection(port)) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(HEALTH)
+            assert (await answer(reader)).status == 200
+        for _ in range(silent):
+            await stack.enter_async_context(connection(port))
+        for path in (b"/healthz", b"/readyz"):
+            reader, writer = await stack.enter_async_context(connection(port))
+            writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+            looked = await answer(reader)
+            assert (looked.status, looked.headers[b"connection"]) == (200, b"close")
+            assert await ended(reader) == b"", "and it has no place for more"
+
+
+async def test_behind_a_probe_beyond_a_limit_nothing_comes_in() -> None:
+    gateway = testing_only_Gateway(limits={"connections_max": 1})
+    async with (
+        serving(create_app(gateway), gateway.settings) as port,  # type: ignore[arg-type]
+        connection(port) as (reader, writer),
+    ):
+        writer.write(HEALTH)
+        assert (await answer(reader)).status == 200
+        async with connection(port) as (beyond, asking):
+            asking.write(HEALTH + ELSE)
+            assert (await answer(beyond)).status == 200
+            assert await ended(beyond) == b""
+
+
 async def test_connections_far_beyond_the_limit_are_ended_at_once() -> None:
     gateway = testing_only_Gateway(limits={"connections_max_per_address": 1})
     async with (
@@ -93,7 +146,7 @@ async def test_connections_far_beyond_the_limit_are_ended_at_once() -> None:
         contextlib.AsyncExitStack() as stack,
     ):
         readers = [(await stack.enter_async_context(connection(port)))[0] for _ in range(POLITE_MAX + 2)]
-        assert await ended(readers[-1]) == b""
+        assert await ended(readers[1]) == b""
 
 
 # --- answers that nobody reads ---------------------------------------------------------------------------------------

@@ -228,6 +228,20 @@ async def test_a_call_that_a_person_is_asked_about_passes_once_when_it_was_appro
     assert entry["step_id"] == "toolu_1"
 
 
+async def test_a_call_that_is_asked_again_while_a_person_decides_is_the_same_call(ready: World) -> None:
+    call = {"command": "rm -r build"}
+    ready.api.script(*(message(tool_use("Bash", call, f"toolu_{number}")) for number in (1, 2, 3)), message("done"))
+    session = {"x-claude-code-session-id": "s-1"}
+    [first, _] = [said((await ready.post(asking(stream=True), **session)).content) for _ in range(2)]
+    [request] = await ready.entries(EntryType.APPROVAL_REQUESTED)
+    await ready.approve(first[0][0])
+    await until(lambda: ready.entries(EntryType.STEP_RELEASED))
+    assert said((await ready.post(asking(stream=True), **session)).content) == (["tool_use"], "tool_use")
+    await ready.post(asking(messages=answering("toolu_3", "removed")), **session)
+    [entry] = await ready.entries(EntryType.STEP_REPORTED)
+    assert (entry["plan_id"], entry["step_id"]) == (request["plan_id"], "toolu_1")
+
+
 async def test_another_call_than_the_approved_one_does_not_pass(ready: World) -> None:
     ready.api.script(
         message(tool_use("Bash", {"command": "rm -r build"}, "toolu_1")),

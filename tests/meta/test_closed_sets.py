@@ -15,7 +15,8 @@ from gateway.settings import HandSettings
 from hand_adapters.kinds import BUILT_IN
 from tests.meta.tree import CODE, ROOT, python_files, syntax, text
 
-SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.name != "reasons.py"]
+REASONS = ROOT / "gateway" / "reasons"
+SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.parent != REASONS]
 TESTS = [path for path in python_files("tests", "client") if path.parent.name != "meta"]
 
 

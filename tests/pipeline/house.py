@@ -58,6 +58,7 @@ from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
 from gateway.store.administrators import nobody_changed
+from gateway.store.client_calls import SqlClientCalls
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
@@ -405,7 +406,7 @@ async def open_house(
         Results(pipeline, locks),
         OfferUpkeep(pipeline, locks),
         ClientReports(pipeline, locks),
-        ClientCalls(pipeline, Collecting(pipeline)),
+        ClientCalls(pipeline, Collecting(pipeline, SqlClientCalls(engine))),
     )
     pipeline.offered = house.claims.ring
     if start:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.calls import HandResult
+from gateway.client_steps.collecting import Call
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.freeze import Scope
 from gateway.ingress.claude_code import ClaudeCodeHooks, Hook
-from gateway.ingress.client_calls import ClientCall, JudgedCall, told
+from gateway.ingress.client_calls import JudgedCall, told
 from gateway.model import Answer, Effect, Principal
+from gateway.ports import StoredCall
 from gateway.reasons import Reason
 from tests.freeze.support import freeze
 from tests.pipeline.clients import SHELL, client_house
@@ -21,8 +23,8 @@ from tests.pipeline.house import AGENT, APPROVER, OTHER, House, close_house, loc
 from tests.pipeline.remote import Clock
 from tests.until import until
 
-LS = ClientCall("shell", "Bash", {"command": "ls"})
-RM = ClientCall("shell", "Bash", {"command": "rm -r /tmp/x"})
+LS = Call("shell", "Bash", {"command": "ls"})
+RM = Call("shell", "Bash", {"command": "rm -r /tmp/x"})
 
 
 @pytest.fixture
@@ -34,9 +36,15 @@ async def house(tmp_path: Path, database: dict[str, str]) -> AsyncIterator[House
 
 
 async def judge(
-    house: House, *calls: ClientCall, who: Principal = AGENT, context: str = "ctx-1", wait: float = 0.0
+    house: House, *calls: Call, who: Principal = AGENT, context: str = "ctx-1", wait: float = 0.0
 ) -> list[JudgedCall]:
     return await house.client_calls.judge(who, context, calls, wait_seconds=wait)
+
+
+async def asked(house: House, context: str, call: Call) -> StoredCall:
+    found = await house.client_calls.collecting.find(AGENT, context, call)
+    assert found is not None
+    return found
 
 
 async def approve(house: House, call: JudgedCall) -> None:
@@ -46,7 +54,7 @@ async def approve(house: House, call: JudgedCall) -> None:
 
 async def test_calls_that_come_together_are_one_plan(house: House) -> None:
     house.policy.effects = {"write": Effect.DENY}
-    judged = await judge(house, LS, ClientCall("shell", "write", {"text": "a"}), RM)
+    judged = await judge(house, LS, Call("shell", "write", {"text": "a"}), RM)
     assert [call.go for call in judged] == [True, False, True]
     assert len({call.plan_id for call in judged}) == 1
     assert house.codes().count("PLNRCV") == 1
@@ -77,18 +85,51 @@ async def test_a_call_that_people_approved_passes_once_when_it_is_asked_again(ho
         (AGENT, "ctx-1", LS),
         (AGENT, "ctx-2", RM),
         (OTHER, "ctx-3", RM),
-        (AGENT, "ctx-1", ClientCall("shell", "Bash", {"command": "rm -r  /tmp/x"})),
+        (AGENT, "ctx-1", Call("shell", "Bash", {"command": "rm -r  /tmp/x"})),
     ],
     ids=["another call", "another context", "another principal", "almost the same"],
 )
 async def test_an_approval_is_for_that_call_of_that_principal_in_that_context(
-    house: House, who: Principal, context: str, call: ClientCall
+    house: House, who: Principal, context: str, call: Call
 ) -> None:
     house.policy.effects = {"Bash": Effect.ASK}
     [held] = await judge(house, RM)
     await approve(house, held)
     [other] = await judge(house, call, who=who, context=context)
     assert (other.go, other.held) == (False, True)
+    assert (await judge(house, RM))[0].go
+
+
+@pytest.mark.parametrize("anywhere", [True, False])
+async def test_an_approval_of_another_context_counts_where_the_client_names_none(
+    house: House, *, anywhere: bool
+) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    [held] = await judge(house, RM)
+    await approve(house, held)
+    [again] = await house.client_calls.judge(AGENT, "ctx-9", [RM], anywhere=anywhere)
+    assert (again.go, again.plan_id == held.plan_id) == (anywhere, anywhere)
+
+
+async def test_a_step_is_known_by_what_its_client_calls_it_also_once_it_is_another_plans(house: House) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    [held] = await judge(house, replace(RM, id="toolu_1"))
+    assert held.step["id"] == "toolu_1"
+    await approve(house, held)
+    [passed] = await judge(house, replace(RM, id="toolu_2"))
+    assert (passed.go, passed.plan_id) == (True, held.plan_id)
+    found = await house.client_calls.collecting.rows.released(AGENT, ["toolu_1", "toolu_2"])
+    assert {(one.plan_id, one.step_id) for one in found.values()} == {(held.plan_id, "toolu_1")}
+    assert len(found) == 2
+
+
+async def test_what_was_approved_stays_so_where_the_rest_of_its_message_is_no_plan(house: House) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    [held] = await judge(house, RM)
+    await approve(house, held)
+    with pytest.raises(Refused) as refused:
+        await judge(house, RM, Call("shell", "Bash", {"command": "ls"}, id="no step"))
+    assert refused.value.reason is Reason.SCHEMA_PLAN
     assert (await judge(house, RM))[0].go
 
 
@@ -122,9 +163,7 @@ async def test_whoever_waits_is_told_as_soon_as_a_person_answered_and_it_counts_
     house.policy.effects = {"Bash": Effect.ASK}
     waiting = asyncio.create_task(judge(house, RM, wait=30.0))
     await until(lambda: "APRREQ" in house.codes())
-    rows = await house.store.uncollected("default", AGENT.pseudonym, "ctx-1", "shell", "Bash", 9)
-    plan = await house.pipeline.load(rows[0][0])
-    [state] = plan
+    [state] = await house.pipeline.load((await asked(house, "ctx-1", RM)).plan_id)
     await house.approvals.answer(state.approval_id or "", APPROVER, answer=Answer.APPROVE)
     assert [call.go for call in await waiting] == [True]
     assert [call.held for call in await judge(house, RM)] == [True]
@@ -166,7 +205,7 @@ async def test_what_was_approved_and_not_collected_goes_no_more_once_it_rests_on
 
 async def test_a_hand_that_is_not_its_clients_is_not_called_on_a_clients_word(house: House) -> None:
     with pytest.raises(Refused) as refused:
-        await judge(house, LS, ClientCall("tool", "echo", {"text": "a"}))
+        await judge(house, LS, Call("tool", "echo", {"text": "a"}))
     assert refused.value.reason is Reason.SCHEMA_UNKNOWN_HAND
     assert house.hands.calls == []
 
@@ -174,7 +213,7 @@ async def test_a_hand_that_is_not_its_clients_is_not_called_on_a_clients_word(ho
 async def test_where_the_log_is_down_nobody_is_told_to_go(tmp_path: Path) -> None:
     house = await client_house(tmp_path)
     house.policy.effects = {"write": Effect.ASK}
-    write = ClientCall("shell", "write", {"text": "a"})
+    write = Call("shell", "write", {"text": "a"})
     [held] = await judge(house, write)
     await approve(house, held)
     for call in (LS, write):
@@ -189,7 +228,7 @@ async def test_where_the_log_is_down_nobody_is_told_to_go(tmp_path: Path) -> Non
 
 
 def hooks(house: House) -> ClaudeCodeHooks:
-    return ClaudeCodeHooks(house.client_calls, house.client_calls.collecting, house.client_reports, "http://h")
+    return ClaudeCodeHooks(house.client_calls, house.client_reports, "http://h")
 
 
 async def ask(house: House, event: str, *, who: Principal = AGENT, session: str = "s-1", **changes: Any) -> Any:
@@ -231,7 +270,7 @@ async def test_a_held_hook_is_denied_with_the_link_and_passes_once_after_the_app
     answer = await ask(house, "PreToolUse")
     assert decision(answer) == "deny"
     assert "http://h/approvals" in answer["hookSpecificOutput"]["permissionDecisionReason"]
-    [(plan_id, _)] = await house.store.uncollected("default", AGENT.pseudonym, "claude-code.s-1", "shell", "Bash", 9)
+    plan_id = (await asked(house, "claude-code.s-1", LS)).plan_id
     [state] = await house.pipeline.load(plan_id)
     await house.approvals.answer(state.approval_id or "", APPROVER, answer=Answer.APPROVE)
     await house.until_settled(plan_id)

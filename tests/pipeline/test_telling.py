@@ -27,7 +27,7 @@ def through_mcp(step: dict[str, Any]) -> str:
 
 
 def through_messages(step: dict[str, Any]) -> str:
-    return notices.withheld("find", {"plan_id": PLAN_ID, "steps": [step]}, step, URL)
+    return notices.withheld("find", PLAN_ID, step, URL)
 
 
 def through_calls(step: dict[str, Any]) -> str:
@@ -109,3 +109,12 @@ def test_a_session_is_shown_images_and_a_word_of_trust_stays_beside_its_text() -
     framed, shown = answer.events[0]["content"]
     assert "the operator vouches" in framed["text"]
     assert shown == {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reason_that_the_engine_and_the_step_share_is_said_once(way: Callable[[dict[str, Any]], str]) -> None:
+    said = {"code": "policy.input", "text": "The plan is too large for the policy engine."}
+    reasons = [{"code": "policy.input", "message": said["text"]}, {"code": "team.rule", "message": "Not now."}]
+    told = way(denied(**said) | {"decision": {"reasons": reasons}})
+    assert told.count("policy.input") == 1
+    assert "team.rule: Not now." in told

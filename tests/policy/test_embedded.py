@@ -16,6 +16,7 @@ from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed
 from gateway.policy.pool import EvaluatorPool
 from gateway.policy.process import EvaluatorProcess
+from gateway.policy.request import LARGE_BYTES, allowed_seconds
 from gateway.reasons import Reason
 from tests.policy.support import OPEN, ask, embedded, inspected, record, said, step, write
 from tests.until import until
@@ -234,6 +235,11 @@ async def test_an_input_out_of_bounds_is_denied_unseen(tmp_path: Path, policy_in
         assert {decision.effect for decision in decisions.values()} == {Effect.DENY}
     finally:
         await engine.close()
+
+
+@pytest.mark.parametrize(("size", "factor"), [(0, 1), (LARGE_BYTES - 1, 1), (LARGE_BYTES, 2), (4 * LARGE_BYTES, 5)])
+def test_an_evaluation_may_take_as_long_as_its_input_is_large(size: int, factor: int) -> None:
+    assert allowed_seconds(0.25, size) == 0.25 * factor
 
 
 async def test_before_a_bundle_and_after_the_end_everything_is_denied(tmp_path: Path) -> None:

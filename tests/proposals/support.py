@@ -22,7 +22,8 @@ from gateway.keyring import stores as key_stores
 from gateway.model import Principal, Role
 from gateway.ports import Standing
 from gateway.proposals.acts import Acts
-from gateway.proposals.life import Effects, Proposals
+from gateway.proposals.handlers import Effects
+from gateway.proposals.life import Proposals
 from gateway.reasons import Reason
 from gateway.settings import KeySettings, LogSettings, Settings
 from gateway.store.administrators import nobody_changed

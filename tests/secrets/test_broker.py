@@ -215,6 +215,17 @@ async def test_a_use_is_on_record_once_for_a_step_and_holds_no_value() -> None:
     assert "the-first-value" not in repr(desk.log.entries)
 
 
+async def test_what_comes_back_is_on_record_once_whether_it_was_searched_before_or_not() -> None:
+    desk = Desk()
+    async with desk.broker.serving(CALL, [USE]) as step:
+        await step.inject(TARGET)
+        for _ in range(2):
+            assert "the-first-value" not in await step.search("It is the-first-value.")
+        answered = await step.answer(HandResult(({"type": "text", "text": "the-first-value"},)))
+        assert "the-first-value" not in repr(answered)
+    assert [entry.type for entry in desk.log.entries].count(EntryType.SECRET_ECHOED) == 1
+
+
 class Adapter:
     """Asks for its injections and then fails in the way it is told."""
 

@@ -4,36 +4,30 @@ A step of such a plan has the API's own id of the call, so that what the client 
 report of exactly that step, whichever gateway hears it, and after any restart.
 """
 
-import contextlib
 import itertools
 import re
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
-from gateway.calls import HandResult, Relay
+from gateway.calls import HandResult
+from gateway.client_steps.collecting import Call
 from gateway.client_steps.known_calls import KnownCalls
-from gateway.connector import signed_plan
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
-from gateway.model import CONNECTOR_PREFIX, Effect, Principal, StepStatus, UnverifiedPlan
-from gateway.personal_data import Scanner
-from gateway.plans.followers import Event
-from gateway.plans.patience import Patience
-from gateway.ports import Hands, Signer
+from gateway.ingress.client_calls import ClientCalls
+from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
+from gateway.ports import Hands
 from gateway.reasons import Reason
 from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 ISSUER: Final = f"{CONNECTOR_PREFIX}anthropic"
-SETTLE_SECONDS: Final = 30.0
-"""How long a plan of calls may take to be decided; nothing of it runs here."""
 _ILL_FORMED: Final = "schema."
 """How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -59,35 +53,13 @@ class Context:
         return self.id if self.said else None
 
 
-class Takes(Protocol):
-    """What the ingress asks of the pipeline."""
-
-    scanner: Scanner
-
-    @property
-    def patience(self) -> Patience:
-        """Of those who wait for people."""
-
-    async def submit(
-        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
-    ) -> dict[str, Any]:
-        """Take a plan through the pipeline; its view after at most ``wait_seconds``."""
-
-    async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
-        """A plan as it stands."""
-
-    def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
-        """Its progress."""
-
-
 class Calls:
     """Judges the calls of messages, and hears what came of them."""
 
-    def __init__(self, settings: Settings, signer: Signer, hands: Hands, pipeline: Takes, known: KnownCalls) -> None:
+    def __init__(self, settings: Settings, hands: Hands, clients: ClientCalls, known: KnownCalls) -> None:
         self._settings = settings
-        self._signer = signer
         self._hands = hands
-        self._pipeline = pipeline
+        self._clients = clients
         self._known = known
 
     async def judge(self, caller: Principal, context: Context, uses: Sequence[ToolUse]) -> Mapping[int, str]:
@@ -98,51 +70,38 @@ class Calls:
             HandrailError: nothing is let go.
         """
         denied = {use.index: notices.unreadable(use.name) for use in uses if not _sound(use)}
-        judged = [use for use in uses if use.index not in denied]
-        if not judged:
+        sound = [use for use in uses if use.index not in denied]
+        if not sound:
             return denied
         places = self._places(caller)
-        actions = {
-            use.index: {"id": use.id, "hand": hand, "action": action, "args": dict(use.args or {})}
-            for use in judged
-            for hand, action in [places.get(use.name, (self._fallback(caller), use.name))]
-        }
-        approved = {
-            index for index, one in actions.items() if await self._known.collect(caller, context.named, one) is not None
-        }
-        left = [actions[use.index] for use in judged if use.index not in approved]
-        if not left:
-            return denied
-        plan = signed_plan(ISSUER, self._signer, self._settings, caller, context.id, left, now=time.time())
+        calls = [
+            Call(*(places.get(use.name) or (self._fallback(caller), use.name)), args=use.args or {}, id=use.id)
+            for use in sound
+        ]
         try:
-            view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
+            judged = await self._clients.judge(
+                caller,
+                context.id,
+                calls,
+                issuer=ISSUER,
+                wait_seconds=self._settings.anthropic.ask_hold_seconds,
+                anywhere=not context.said,
+            )
         except Refused as refused:
             if not refused.reason.startswith(_ILL_FORMED):
                 raise
             # The model wrote calls that no hand takes. They are one plan, so none of them is let go, and it is told.
-            wrong = {use.index: notices.ill_formed(use.name, refused) for use in judged if use.index not in approved}
-            return denied | wrong
-        view = await rested(self._pipeline, view, caller, self._settings.anthropic.ask_hold_seconds)
-        steps = {step["id"]: step for step in view["steps"]}
-        for use in judged:
-            step = steps.get(use.id)
-            if use.index in approved or (step is not None and await self._let_go(caller, view["plan_id"], step)):
-                continue
-            if step is None or step["status"] in {StepStatus.RUNNING, StepStatus.DEFERRED}:
+            return denied | {use.index: notices.ill_formed(use.name, refused) for use in sound}
+        for use, one in zip(sound, judged, strict=True):
+            if one.status in {StepStatus.RUNNING, StepStatus.DEFERRED}:
                 raise Unavailable(Reason.OVERLOADED, "a call that was not decided in time")
-            denied[use.index] = notices.withheld(use.name, view, step, self._settings.public_url)
+            if not one.go:
+                denied[use.index] = notices.withheld(use.name, one.plan_id, one.step, self._settings.public_url)
         return denied
 
     async def deliver(self, caller: Principal, plan_id: str, step_id: str) -> bool:
-        """Use the approval of a step up; see :class:`KnownCalls`."""
-        return await self._known.deliver(caller, plan_id, step_id)
-
-    async def _let_go(self, caller: Principal, plan_id: str, step: Mapping[str, Any]) -> bool:
-        """Whether the client may be given a call. One that a person approved uses the approval up."""
-        if step["status"] != StepStatus.RELEASED:
-            return False
-        asked = (step.get("decision") or {}).get("effect") == Effect.ASK
-        return not asked or await self._known.deliver(caller, plan_id, step["id"])
+        """Use the approval of a step up; see ``Collecting.collect``."""
+        return await self._known.collecting.collect(caller, plan_id, step_id)
 
     async def hear(self, caller: Principal, context: Context, results: Sequence[ToolResult]) -> None:
         """Put on record what the client says came of its calls. What was never let go here, or is reported otherwise
@@ -190,34 +149,9 @@ class Calls:
         return next(name for name in _nobodies() if self._hands.manifest(caller.tenant, name) is None)
 
 
-async def rested(pipeline: Takes, view: dict[str, Any], caller: Principal, seconds: float) -> dict[str, Any]:
-    """The plan's view once no step of it waits for a person any more, or ``seconds`` later, or as it stands where the
-    process is about to stop."""
-    if not _held(view) or seconds <= 0:
-        return view
-    plan_id = view["plan_id"]
-    with contextlib.suppress(TimeoutError):
-        async with pipeline.patience.within(seconds):
-            while _busy(view):
-                async with contextlib.aclosing(pipeline.events(plan_id, caller)) as events:  # type: ignore[type-var]
-                    async for _ in events:
-                        view = await pipeline.view(plan_id, caller)
-                        if not _busy(view):
-                            break
-    return await pipeline.view(plan_id, caller)
-
-
 def _nobodies() -> Iterator[str]:
     yield _NOBODY
     yield from (f"{_NOBODY}-{number}" for number in itertools.count(1))
-
-
-def _held(view: Mapping[str, Any]) -> bool:
-    return any(step["status"] == StepStatus.HELD for step in view["steps"])
-
-
-def _busy(view: Mapping[str, Any]) -> bool:
-    return any(not StepStatus(step["status"]).final for step in view["steps"])
 
 
 def _sound(use: ToolUse) -> bool:

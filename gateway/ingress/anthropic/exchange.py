@@ -9,16 +9,20 @@ from typing import Any, Final, Protocol
 import orjson
 import structlog
 
+from gateway.calls import Relay
 from gateway.canonical import parse
 from gateway.errors import HandrailError, Refused
 from gateway.ingress.anthropic import notices
-from gateway.ingress.anthropic.calls import Calls, Context, Takes, rested
+from gateway.ingress.anthropic.calls import Calls, Context
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.holding import PING, Holder, ToolUse, call_of, turned, unmistakable
 from gateway.ingress.anthropic.request import MessagesRequest
+from gateway.ingress.client_calls import ClientCalls
+from gateway.ingress.resting import Follows, rested
 from gateway.messages_api.blocks import ANSWERED, TOOL_USE
 from gateway.messages_api.events import StreamEvent
-from gateway.model import Principal, StepStatus
+from gateway.model import Principal, StepStatus, UnverifiedPlan
+from gateway.personal_data import Scanner
 from gateway.ports import Hands, Signer
 from gateway.reasons import TEXTS, Reason
 from gateway.settings import Settings
@@ -42,6 +46,17 @@ _ANSWER_PREFIX: Final = "anthropic-"
 _UTF8: Final = re.compile(r'charset="?utf-8"?')
 
 
+class Takes(Follows, Protocol):
+    """What this ingress asks of the pipeline."""
+
+    scanner: Scanner
+
+    async def submit(
+        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
+    ) -> dict[str, Any]:
+        """Take a plan through the pipeline; its view after at most ``wait_seconds``."""
+
+
 class GatewayParts(Protocol):
     """What this ingress uses of the gateway."""
 
@@ -54,6 +69,10 @@ class GatewayParts(Protocol):
     @property
     def hands(self) -> Hands:
         """The registry."""
+
+    @property
+    def client_calls(self) -> ClientCalls:
+        """The judge of what clients run themselves."""
 
     @property
     def pipeline(self) -> Takes:
@@ -220,21 +239,24 @@ class Exchange:
             return self._from_record(await self._less_denied(message))
         if self._request.stream:
             return Answer(200, SSE_HEADERS, self._held_stream(view))
-        view = await rested(self._gateway.pipeline, view, self._caller, self._settings.ask_hold_seconds)
+        view = await self._rested(view)
         return self._from_record(await self._after_hold(view))
 
     async def _held_stream(self, view: dict[str, Any]) -> AsyncIterator[bytes]:
         """Pings until a person answered, or for as long as the settings say; then the message."""
         try:
-            resting = asyncio.ensure_future(
-                rested(self._gateway.pipeline, view, self._caller, self._settings.ask_hold_seconds)
-            )
+            resting = asyncio.ensure_future(self._rested(view))
             async for ping in self._pings(resting):
                 yield ping
             for out in notices.streamed(await self._after_hold(resting.result())):
                 yield out
         except HandrailError as error:
             yield notices.refused_event(error)
+
+    async def _rested(self, view: dict[str, Any]) -> dict[str, Any]:
+        """Once a person answered, or after as long as the settings say."""
+        seconds = self._settings.ask_hold_seconds
+        return await rested(self._gateway.pipeline, view, view["steps"][0]["id"], self._caller, seconds)
 
     async def _after_hold(self, view: dict[str, Any]) -> dict[str, Any]:
         step = view["steps"][0]
@@ -279,7 +301,7 @@ class Exchange:
             raise Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
         error = step.get("error") or {}
         reason = Reason(error["code"]) if "code" in error else _ENDINGS.get(step["status"], Reason.HAND_TIMEOUT)
-        raise Unsuccessful(reason, notices.why(view, step, self._gateway.settings.public_url))
+        raise Unsuccessful(reason, notices.why(view["plan_id"], step, self._gateway.settings.public_url))
 
 
 def _told_by_provider(step: Mapping[str, Any]) -> Answer | None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.canonical import Written, canonical, parse
+from gateway.client_steps.collecting import Call
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import signed_plan
 from gateway.errors import Absent
@@ -65,7 +66,7 @@ class MessagesIngress:
     def __init__(self, gateway: GatewayParts, known: KnownCalls) -> None:
         self._gateway = gateway
         self._known = known
-        self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, known)
+        self._calls = Calls(gateway.settings, gateway.hands, gateway.client_calls, known)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def messages(self, asked: Asked) -> Answer:
@@ -117,7 +118,7 @@ class MessagesIngress:
         says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
         channel = Channel({**request.headers, **own}, request.raw, says)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
-        approved = await self._known.collect(caller, context.named, call)
+        approved = await self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args))
         if approved is not None:
             step = asyncio.create_task(self._as_it_stands(approved, caller))
             await asyncio.wait({step})

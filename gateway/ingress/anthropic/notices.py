@@ -51,21 +51,21 @@ def refused_event(error: HandrailError) -> bytes:
     return error_event(error.reason, error.text, "api_error")
 
 
-def why(view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
+def why(plan_id: str, step: Mapping[str, Any], public_url: str) -> str:
     """What is said of a step that did not succeed."""
     status = StepStatus(step["status"])
     known = status.final and status is not StepStatus.AMBIGUOUS
-    at = [] if known else [f"Its state is at {telling.state_at(public_url, view['plan_id'])}"]
+    at = [] if known else [f"Its state is at {telling.state_at(public_url, plan_id)}"]
     return "\n".join([*telling.outcome(step), *at])
 
 
-def withheld(name: str, view: Mapping[str, Any], step: Mapping[str, Any], public_url: str) -> str:
+def withheld(name: str, plan_id: str, step: Mapping[str, Any], public_url: str) -> str:
     """What stands in place of a call that the client is not given."""
     if step["status"] == StepStatus.HELD:
         return f"[Handrail held the call of {name}. {approval(step, public_url)}]"
     if step["status"] == StepStatus.RELEASED:
         return f"[Handrail did not let the call of {name} through. Its approval was used before, or holds no more.]"
-    return f"[Handrail did not let the call of {name} through.\n{why(view, step, public_url)}]"
+    return f"[Handrail did not let the call of {name} through.\n{why(plan_id, step, public_url)}]"
 
 
 def unreadable(name: str) -> str:

@@ -5,9 +5,10 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.client_steps.collecting import Call
 from gateway.errors import HandrailError
 from gateway.ingress.claude_code import AFTER, BEFORE, FAILED, Hook, denied
-from gateway.ingress.client_calls import ClientCall, told
+from gateway.ingress.client_calls import told
 from gateway.ingress.plans import wait_seconds
 from gateway.model import Principal
 from gateway.permissions import Permission
@@ -28,7 +29,7 @@ async def judge(request: Request, principal: Principal) -> Response:
     gateway = gateway_of(request.scope)
     wait = wait_seconds(asked.get("wait"), gateway.settings.server.wait_max_seconds)
     given = await json_body(request, CallsGiven)
-    calls = [ClientCall(call.hand, call.action, call.args) for call in given.calls]
+    calls = [Call(call.hand, call.action, call.args) for call in given.calls]
     judged = await gateway.client_calls.judge(principal, given.context_id, calls, wait_seconds=wait)
     url = gateway.settings.public_url
     shown = [

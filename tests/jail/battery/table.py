@@ -83,6 +83,19 @@ escaped() if open(link).read() == 'planted' else held()
 """,
     ),
     Probe(
+        "written_program",
+        "execute a program that it has written",
+        "Landlock (files), but in the profile `build`",
+        """
+place = ARGUMENTS['scratch'] + '/program-' + str(os.getpid())
+with open('/usr/bin/true', 'rb') as program, open(place, 'wb') as copy:
+    copy.write(program.read())
+os.chmod(place, 0o755)
+os.posix_spawn(place, ['true'], {})
+escaped()
+""",
+    ),
+    Probe(
         "chroot_escape",
         "chroot into a directory and walk out above it",
         "seccomp (chroot not listed), no capabilities",
