@@ -15,6 +15,8 @@ HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{
 address literal, without port and brackets."""
 
 
+PLAIN_PROFILE: Final = "default"
+"""The jail profile of a hand whose operator names none."""
 CLIENT: Final = "client"
 """The adapter of hands whose actions the client itself runs."""
 MODEL: Final = "anthropic"
@@ -162,6 +164,46 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True)
+class BindUse:
+    """A directory or file of the host that a hand's jail shows: its place there, and whether the hand may write."""
+
+    source: str
+    target: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JailUse:
+    """What of a hand runs in a jail here, and what it is shown there.
+
+    Attributes:
+        command: program and arguments, where they are the hand's and not an action's.
+        profile: which limits hold, where a decision names no others.
+        env: variables beside those that every jail has.
+    """
+
+    command: tuple[str, ...]
+    profile: str
+    binds: tuple[BindUse, ...]
+    env: Mapping[str, str]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "command": list(self.command),
+            "profile": self.profile,
+            "binds": [asdict(bind) for bind in self.binds],
+            "env": dict(self.env),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "JailUse":
+        """Rebuild it from :meth:`document`."""
+        binds = tuple(BindUse(**bind) for bind in document["binds"])
+        return cls(tuple(document["command"]), document["profile"], binds, document["env"])
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a hand can do. Pinned by :attr:`digest`; what is not pinned is not listed."""
 
@@ -182,6 +224,10 @@ class Manifest:
     slo: Slo | None = None
     endpoint: str | None = None
     """URL of an MCP server that is reached over HTTP."""
+    jail: JailUse | None = None
+    """``None`` where the operator said nothing of one."""
+    options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """The operator's words to a third party's adapter, as JSON."""
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -218,6 +264,8 @@ class Manifest:
             **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             **({"egress": [rule.document() for rule in self.egress]} if self.egress else {}),
             **({"slo": self.slo.document()} if self.slo is not None else {}),
+            **({"jail": self.jail.document()} if self.jail is not None else {}),
+            **({"options": dict(self.options)} if self.options else {}),
             "actions": {
                 name: {
                     "description": action.description,
@@ -267,6 +315,8 @@ class Manifest:
             secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             egress=tuple(EgressRule.from_document(one) for one in document.get("egress", ())),
             slo=Slo(**document["slo"]) if "slo" in document else None,
+            jail=JailUse.from_document(document["jail"]) if "jail" in document else None,
+            options=document.get("options", EMPTY),
             actions={
                 name: ActionManifest(
                     name=name,

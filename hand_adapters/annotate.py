@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.errors import Refused
-from gateway.manifest import ActionManifest, Manifest, Slo
+from gateway.manifest import PLAIN_PROFILE, ActionManifest, BindUse, JailUse, Manifest, Slo
 from gateway.settings import ActionSettings, HandSettings, SettingsError
-from hand_adapters import reach
+from hand_adapters import jailed, reach
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 _UNDECLARED = ActionSettings()
@@ -89,7 +89,20 @@ def manifest(
         secrets=reach.secret_uses(hand_id, settings),
         egress=reach.egress_rules(hand_id, settings),
         slo=_objectives(settings),
+        jail=_jail(settings),
+        options=settings.model_dump(mode="json", include={"options"})["options"],
     )
+
+
+def _jail(settings: HandSettings) -> JailUse | None:
+    """What is said of a jail. Where nothing is, a hand has the one that every hand has, or none."""
+    binds = tuple(
+        BindUse(str(bind.source), bind.target, bind.writable)
+        for bind in sorted(jailed.binds(settings), key=lambda bind: bind.target)
+    )
+    if not (settings.command or binds or settings.env or settings.jail_profile != PLAIN_PROFILE):
+        return None
+    return JailUse(settings.command or (), settings.jail_profile, binds, dict(sorted(settings.env.items())))
 
 
 def _objectives(settings: HandSettings) -> Slo | None:
@@ -136,7 +149,7 @@ def declared(
     try:
         return manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
     except Refused:
-        raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None
+        raise SettingsError(f"hands.{hand_id}: a schema or an option has no canonical JSON form") from None
 
 
 def _in_result(schema: Any, pointer: str) -> bool:

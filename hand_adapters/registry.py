@@ -266,13 +266,15 @@ class Registry:
         return [self._document(hand, tenant) for hand in self._hands.values() if hand.for_tenant(tenant)]
 
     def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
-        """One hand, with ``diff``: where the offered manifest differs from the one that the tenant pinned.
+        """One hand, with ``diff``: where the offered manifest differs from the one that the tenant pinned, and with
+        ``manifest``: what the offered digest is of, to whoever is to agree to it.
 
         Raises:
             Refused: ``request.not_found``.
         """
         known = self._known(hand, tenant)
-        return {**self._document(known, tenant), "diff": known.diff(tenant)}
+        offered = {"manifest": known.offered.document()} if known.offered is not None else {}
+        return {**self._document(known, tenant), "diff": known.diff(tenant), **offered}
 
     async def offer(self, hand: str) -> Manifest:
         """Ask the hand what it offers now, and judge anew for whom it can be used.

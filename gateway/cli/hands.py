@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_check, hands_import, hands_listing, hands_openapi, hands_slo
+from gateway.cli import hands_check, hands_import, hands_listing, hands_openapi, hands_show, hands_slo
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Yes
-from gateway.cli.output import Output
 from gateway.reasons import Reason
-from gateway.safe import safe_json
 
 app = noun("hands")
 app.add_typer(hands_check.app)
@@ -50,6 +48,22 @@ def list_(session: Session) -> None:
     )
 
 
+@command(app, example="hands show git", good="it was shown")
+def show(
+    session: Session,
+    hand_id: Annotated[str, typer.Argument(metavar="ID", help="As 'hands list' shows it.")],
+) -> None:
+    """Show what a hand offers, action by action, and how that differs from what was pinned."""
+    with hand_named(session, hand_id):
+        hand = session.client.hand(hand_id)
+
+    def people() -> None:
+        hands_show.show(session.out, hand, whole=True)
+        hands_show.differences(session.out, hand)
+
+    session.out.show(hand, people)
+
+
 @command(app, example="hands pin git", good="it is pinned", negative="it offers nothing, or not what was reviewed")
 def pin(
     session: Session,
@@ -59,7 +73,7 @@ def pin(
     ] = None,
     yes: Yes = False,
 ) -> Exit:
-    """Pin what a hand offers now, after showing how it differs from what was pinned."""
+    """Pin what a hand offers now, after showing all of it, or how it differs from what was pinned."""
     with hand_named(session, hand_id):
         hand = session.client.hand(hand_id)
     offered = hand.get("offered_digest")
@@ -73,7 +87,8 @@ def pin(
         session.out.show(hand, lambda: session.out.line(f"{hand_id} is pinned to what it offers already."))
         return Exit.GOOD
     if not session.out.json:
-        _show(session.out, hand)
+        hands_show.show(session.out, hand, whole=not hand.get("pinned_digest"))
+        hands_show.differences(session.out, hand)
     if not yes and digest is None:
         ask_for("pin", session.out, to="pin this manifest", unasked="Give the reviewed --digest, or --yes.")
     document = session.client.pin_hand(hand_id, offered)
@@ -99,61 +114,3 @@ def hand_named(session: Session, hand_id: str) -> Iterator[None]:
         if not there:
             raise
         raise Stop(f"{hand_id}: no such hand", f"There are: {there}.", Exit.NEGATIVE) from None
-
-
-def _show(out: Output, hand: dict[str, Any]) -> None:
-    names = ("id", "adapter", "endpoint", "state", "region", "trust", "pinned_digest", "offered_digest")
-    out.facts([(name.replace("_", " "), hand.get(name)) for name in names if name != "endpoint" or hand.get(name)])
-    out.line("")
-    if hand.get("secrets"):
-        out.table(
-            ["secret", "from", "place", "goes to"],
-            (
-                [
-                    use.get("name"),
-                    f"connection {use['connection']}" if use.get("connection") else use.get("store"),
-                    " ".join(filter(None, [use.get("place"), use.get("parameter"), use.get("username")])),
-                    use.get("targets"),
-                ]
-                for use in hand["secrets"]
-            ),
-        )
-        out.line("")
-    if hand.get("egress"):
-        out.table(
-            ["its jail reaches", "methods", "paths", "how"],
-            (
-                [
-                    f"{rule.get('scheme')}://{rule.get('host')}:{rule.get('port')}",
-                    rule.get("methods"),
-                    rule.get("paths"),
-                    " ".join(
-                        name.replace("_", " ") for name in ("blind", "credential", "private_network") if rule.get(name)
-                    ),
-                ]
-                for rule in hand["egress"]
-            ),
-        )
-        out.line("")
-    out.table(
-        ["action", "side effects", "idempotent", "description"],
-        (
-            [
-                action.get("name"),
-                action.get("side_effects"),
-                "yes" if action.get("idempotent") else "no",
-                action.get("description"),
-            ]
-            for action in hand.get("actions") or []
-        ),
-        "It offers no action.",
-    )
-    if hand.get("diff") and hand.get("pinned_digest"):
-        out.section("what changed:", style="bold")
-        out.table(
-            ["path", "pinned", "offered"],
-            (
-                [item.get("path"), safe_json(item.get("pinned")), safe_json(item.get("offered"))]
-                for item in hand["diff"]
-            ),
-        )

@@ -22,7 +22,7 @@ app = group()
 )
 def openapi(
     out: Output,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An OpenAPI 3.0 or 3.1 document, JSON or YAML.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An OpenAPI 3.0, 3.1 or 3.2 document, JSON or YAML.")],
     hand_id: Annotated[str, typer.Option("--id", help="What the hand is to be called.")],
     operations: Annotated[
         list[str] | None,

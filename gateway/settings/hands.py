@@ -1,11 +1,12 @@
 """The hands, and the operator's word on each of their actions."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, ArgumentRole, Oversize, SideEffects, Trust
+from gateway.manifest import HOST, PLAIN_PROFILE, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.reach import SecretPlace
 from gateway.settings import client_hands, mcp_servers
@@ -20,6 +21,18 @@ from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.results import ActionResultSettings
 from gateway.settings.secrets import HandSecretSettings
 from gateway.settings.variables import VariableName, holds_a_secret
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The texts in a value, each with its place."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for member, one in value.items():
+            yield from _texts(one, f"{name}.{member}")
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one, name)
 
 
 class PaginationSettings(Section):
@@ -209,7 +222,7 @@ class HandSettings(Section):
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
     jail_profile: Identifier = Field(
-        "default", description="mcp, process, python, wasm: jail profile; default, strict or build."
+        PLAIN_PROFILE, description="mcp, process, python, wasm: jail profile; default, strict or build."
     )
     env: dict[VariableName, str] = Field(
         {},
@@ -232,7 +245,7 @@ class HandSettings(Section):
         pattern=r"^https?://",
         description="http, webhook, anthropic: scheme, host, port, and how every path begins.",
     )
-    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
+    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0, 3.1 or 3.2 document, JSON or YAML.")
     operations: tuple[str, ...] = Field(
         (),
         description="http: which operations of the document are offered: operationIds, tag:NAME, or METHOD /path with "
@@ -285,6 +298,9 @@ class HandSettings(Section):
                 raise ValueError(f"env.{name} looks like a secret, and no secret enters a jail")
             if "\0" in value:
                 raise ValueError(f"env.{name} has a NUL character")
+        for name, text in _texts(self.options, "options"):
+            if holds_a_secret(name.rpartition(".")[2], text):
+                raise ValueError(f"{name} looks like a secret, and what is pinned is shown: name it under secrets")
         return self
 
     @model_validator(mode="after")

@@ -85,9 +85,14 @@ class HandView(Shape):
 
 
 class HandDetail(HandView):
-    """A hand with what changed since it was pinned."""
+    """A hand with what it offers, and what of that changed since it was pinned."""
 
     diff: list[Difference]
+    manifest: dict[str, Any] | None = Field(
+        None,
+        description="To who may pin it: all that it offers, as the document whose canonical JSON has the SHA-256 "
+        "offered_digest. Left out where it offers nothing.",
+    )
 
 
 class HandList(Shape):

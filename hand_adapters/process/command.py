@@ -1,7 +1,8 @@
 """From approved args to one exact command line. There is no shell: an argument of a program stays one argument.
 
 What no shell does, a program may still do to itself: read a value that begins with ``-`` as an option. So such a value
-stands only behind ``--`` or in ``--option={value}``.
+stands only behind ``--`` or in ``--option={value}``. And a declaration may start a shell of its own: among commands
+that it reads (``sh -c``) no value is put. Whoever wants a hand that is a shell lets a value be all of the commands.
 """
 
 import re
@@ -18,6 +19,10 @@ SCRATCH: Final = "/scratch"
 COMMAND_MAX_BYTES: Final = 65_536
 """Of one command line; the jail's orders have a bound of their own."""
 _TOKEN: Final = re.compile(r"(\{\{|\}\})|\{([A-Za-z_][A-Za-z0-9_-]*)\}|([^{}]+)")
+_SHELLS: Final = frozenset({"ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "sh", "tcsh", "zsh"})
+_COMMANDS_FOLLOW: Final = re.compile(r"-[A-Za-z]*c[A-Za-z]*|--command(=.*)?", re.DOTALL)
+"""An option by which a shell reads commands from its arguments (POSIX.1-2017, sh, -c)."""
+_INSTEAD: Final = """give it an argument of its own behind them: ["sh", "-c", 'tool -- "$1"', "sh", "{name}"]"""
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -68,6 +73,7 @@ class Command:
         self._properties: Mapping[str, Any] = schema.get("properties", {})
         self._required = frozenset(schema.get("required", ()))
         self._groups = tuple(self._parse(action.argv[1:]))
+        self._check_shells()
         self.uses = frozenset(name for group, _ in self._groups for element in group for name in element.names)
         self._check_use(schema)
 
@@ -138,6 +144,22 @@ class Command:
             kinds = _types(items) if isinstance(items, Mapping) else frozenset()
         if not kinds or not kinds <= _SCALARS:
             raise SettingsError(f"{self._where}: {{{name}}} must be a scalar, or alone and an array of scalars")
+
+    def _check_shells(self) -> None:
+        """No value is put among a shell's commands, also not of one that ``env`` or ``timeout`` starts."""
+        elements = [element for group, _ in self._groups for element in group]
+        words = [self.program, *("".join(part.text for part in element.parts) for element in elements)]
+        for place, word in enumerate(words):
+            if word.rpartition("/")[2] not in _SHELLS:
+                continue
+            commands = False
+            for text, element in zip(words[place + 1 :], elements[place:], strict=True):
+                commands = commands or _COMMANDS_FOLLOW.fullmatch(text) is not None
+                mixed = len(element.parts) > 1 and any(name not in self._files for name in element.names)
+                if commands and mixed:
+                    raise SettingsError(f"{self._where}: a shell would read the value as commands; {_INSTEAD}")
+                if not text.startswith(("-", "+")):
+                    break
 
     def _check_use(self, schema: Mapping[str, Any]) -> None:
         """Nothing that people approve is without effect, and files have one meaning each."""

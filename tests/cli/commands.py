@@ -128,6 +128,7 @@ CASES: dict[str, list[str]] = {
     "connections remove": ["hub", "--yes"],
     "connections end": ["hub", "--principal", "ada", "--yes"],
     "hands list": [],
+    "hands show": ["git"],
     "hands slo": [],
     "hands pin": ["git", "--yes"],
     "doctor": [],

@@ -293,6 +293,26 @@ def test_pinning_shows_what_changed(run: Run, gateway: StandIn) -> None:
     assert result.exit_code == 0
     for word in ("/actions/git_status/description", '"old"', '"plain"'):
         assert word in result.output
+    assert "readOnlyHint" not in result.output, "who agreed to it once is shown what changed"
+    [absent] = [line.split() for line in result.output.splitlines() if "/instructions" in line]
+    assert absent[1] == "-", "what was not there is not null"
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_who_pins_for_the_first_time_is_shown_all_that_is_pinned(run: Run, gateway: StandIn) -> None:
+    gateway.never_pinned = True
+    result = run("hands", "pin", "git", stdin="no\n")
+    assert not [path for method, path, _, _ in gateway.seen if method == "POST"]
+    for word in ("tells a model", "readOnlyHint", '["tool", "plain"]', "/srv/a", "/data", "write", '{"A": "plain"}'):
+        assert word in result.output
+
+
+def test_a_hand_is_shown_to_who_does_not_pin(run: Run, gateway: StandIn) -> None:
+    shown = run("hands", "show", "git").output
+    for word in ("tells a model", "readOnlyHint", "/srv/a", "what changed"):
+        assert word in shown
+    assert json.loads(run("hands", "show", "git", "--json").output)["manifest"]["jail"]["profile"] == "default"
+    assert not [path for method, path, _, _ in gateway.seen if method != "GET"]
 
 
 def test_a_new_key_is_made_without_a_gateway(run: Run, gateway: StandIn, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ class StandIn:
         self.shown_args: dict[str, Any] | None = None
         self.after_answer = "granted"
         self.hand_state = "unpinned"
+        self.never_pinned = False
         self.approval_kid: str | None = None
         self.proposal_kind = "policy.activate"
         self.proposal_status = "open"
@@ -355,8 +356,16 @@ class StandIn:
                 "problem": self.text, "offered_digest": DIGEST, "pinned_digest": "00" * 32,
                 "actions": [{"name": "git_status", "description": self.text, "side_effects": "none",
                              "idempotent": True, "args_schema": {}}],
-                "diff": [{"path": "/actions/git_status/description", "pinned": "old", "offered": self.text}],
+                "diff": [{"path": "/actions/git_status/description", "pinned": "old", "offered": self.text},
+                         {"path": "/instructions", "offered": self.text}],
+                "manifest": {"instructions": self.text, "options": {"note": self.text},
+                             "jail": {"command": ["tool", self.text], "profile": "default", "env": {"A": self.text},
+                                      "binds": [{"source": "/srv/a", "target": "/data", "writable": True}]},
+                             "actions": {"git_status": {"description": self.text, "idempotent": False,
+                                                        "annotations": {"readOnlyHint": self.text}}}},
                 }  # fmt: skip
+        if self.never_pinned:
+            hand |= {"pinned_digest": None, "diff": []}
         entry = {**self.forge.entry, "reasons": [self.text]}
         match (method, *parts):
             case ("GET", "principals"):

@@ -7,6 +7,7 @@ import sys
 import pytest
 import sqlalchemy
 
+from gateway.canonical import sha256_canonical
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import ActionManifest, Manifest
@@ -402,6 +403,31 @@ async def test_what_the_api_shows_of_a_hand(world):
     }  # fmt: skip
     assert shown["load"] == {"circuit": "closed", "running": 0, "waiting": 0}
     assert shown["actions"][0]["args_schema"]["additionalProperties"] is False
+
+
+async def test_whoever_pins_is_shown_what_the_digest_is_of(world, operator):
+    registry = await world({"api": HTTP})
+    shown = registry.describe_one("default", "api")
+    assert sha256_canonical(shown["manifest"]) == shown["offered_digest"]
+    gone = await world({"gone": HandSettings(adapter="mcp", command=("no-such-program-anywhere",))})
+    assert "manifest" not in gone.describe_one("default", "gone")
+
+
+async def test_a_bind_that_was_made_writable_runs_nothing_until_somebody_says_yes(world, operator, tmp_path):
+    echo = hostile("good")
+    read = HandSettings.model_validate({**echo.model_dump(), "binds": [{"source": tmp_path}]})
+    first = await world({"tool": read})
+    pinned = await first.offer("tool")
+    await first.pin("tool", pinned.digest, operator)
+    registry = await world({"tool": HandSettings.model_validate(
+        {**echo.model_dump(), "binds": [{"source": tmp_path, "writable": True}]}
+    )})  # fmt: skip
+    assert registry.states() == {"tool": "drifted"}
+    [change] = registry.describe_one("default", "tool")["diff"]
+    assert change["path"] == "/jail/binds"
+    with pytest.raises(HandError) as caught:
+        await registry.run(call("tool", "echo", {"text": "x"}, pinned.digest))
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED)
 
 
 def test_an_adapter_nobody_installed_is_refused_at_start(plain_jail_free):

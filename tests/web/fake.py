@@ -423,7 +423,7 @@ class testing_only_Hands:  # noqa: N801
         return [self._document(known.hand) for known in self.manifests]
 
     def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
-        return {**self._document(hand), "diff": []}
+        return {**self._document(hand), "diff": [], "manifest": {"hand": hand}}
 
     async def pin(self, hand: str, digest: str, actor: Principal) -> None:
         self.pinned.append((hand, digest, actor.id))

@@ -385,6 +385,17 @@ async def test_a_hand_outside_the_scope_looks_absent(client: httpx2.AsyncClient)
     assert (await client.get("/v1/hands/clock", headers=token("scoped"))).status_code == 200
 
 
+async def test_all_that_a_hand_offers_is_shown_to_who_may_agree_to_it_and_to_no_agent(
+    client: httpx2.AsyncClient,
+) -> None:
+    shown = {
+        role: (await client.get("/v1/hands/clock", headers=token(role))).json()
+        for role in (Role.OPERATOR, Role.AGENT, Role.AUTHOR)
+    }
+    assert shown[Role.OPERATOR]["manifest"] == {"hand": "clock"}
+    assert {role for role, hand in shown.items() if "manifest" in hand} == {Role.OPERATOR}
+
+
 @pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "0" * 63 + "\n"])
 async def test_only_a_digest_can_be_pinned(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway, digest: str

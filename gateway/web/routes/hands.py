@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.errors import Refused
 from gateway.model import Principal
-from gateway.permissions import Permission
+from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
@@ -42,7 +42,10 @@ def _described(request: Request, principal: Principal) -> dict[str, Any]:
     hand_id = segment(request, "hand_id")
     if not principal.may_use(hand_id):
         raise Refused(Reason.REQUEST_NOT_FOUND, "outside the principal's scope")
-    return gateway_of(request.scope).hands.describe_one(principal.tenant, hand_id)
+    described = gateway_of(request.scope).hands.describe_one(principal.tenant, hand_id)
+    if not permits(principal, Permission.HANDS_MANAGE):
+        described.pop("manifest", None)
+    return described
 
 
 ENDPOINTS: Final = (

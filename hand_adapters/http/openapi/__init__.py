@@ -1,1 +1,1 @@
-"""OpenAPI 3.0 and 3.1 documents: read strictly, and turned into actions with schemas and exact requests."""
+"""OpenAPI 3.0, 3.1 and 3.2 documents: read strictly, and turned into actions with schemas and exact requests."""

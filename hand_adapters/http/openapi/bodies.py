@@ -28,6 +28,8 @@ _KINDS: Final = {
 }
 _ORDER: Final = tuple(BodyKind)
 """Which is taken of several: the first that is offered."""
+_IN_TURN: Final = frozenset({"itemSchema", "itemEncoding", "prefixEncoding"})
+"""Members of a media type that describe it item by item (OpenAPI 3.2.0 section 4.14)."""
 _NO_BODY: Final = frozenset({"GET", "HEAD"})
 
 
@@ -80,6 +82,8 @@ def body(document: Document, operation: Operation) -> Body | None:
     name = chosen[0][1]
     kind = _ORDER[chosen[0][0]]
     media, place = document.mapping(content[name], f"{inner}/{name.replace('/', '~1')}")
+    if in_turn := sorted(_IN_TURN & media.keys()):
+        raise DocumentError(f"{place}/{in_turn[0]}", "items in turn cannot be written", "Choose another operation.")
     schema, where = media.get("schema", True), f"{place}/schema"
     if kind is BodyKind.TEXT:
         schema = {"type": "string"} if schema is True else schema
@@ -108,8 +112,9 @@ def _encodings(document: Document, node: Any, kind: BodyKind, at: str) -> tuple[
     files: set[str] = set()
     for name, entry in document.mapping(node, at)[0].items():
         said, here = document.mapping(entry, f"{at}/{name}")
-        if said.get("headers"):
-            raise DocumentError(f"{here}/headers", "headers of a part are not supported", "Choose another operation.")
+        for member in ("headers", "encoding", *sorted(_IN_TURN)):
+            if said.get(member):
+                raise DocumentError(f"{here}/{member}", "is not supported", "Choose another operation.")
         style, explode = said.get("style"), said.get("explode")
         if style not in {None, "form", "deepObject"} or (explode is False and style != "deepObject"):
             raise DocumentError(here, "this encoding is not supported", "Choose another operation.")

@@ -1,4 +1,4 @@
-"""Schema objects of OpenAPI 3.0 and 3.1 as JSON Schema 2020-12 that stands on its own.
+"""Schema objects of OpenAPI 3.0, 3.1 and 3.2 as JSON Schema 2020-12 that stands on its own.
 
 What a schema refers to comes along in ``$defs``. Keywords that only describe (``example``, ``xml``, ``externalDocs``,
 ``x-...``) are left out; none that constrains is.

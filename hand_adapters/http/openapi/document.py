@@ -16,16 +16,17 @@ from hand_adapters.http.openapi.reading import DOCUMENT_MAX_BYTES, DocumentError
 
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
 """Fixed fields of a path item (OpenAPI 3.1.1 section 4.8.9) that a hand may use; ``options`` and ``trace`` describe
-the server and do nothing."""
+the server and do nothing. ``query`` and ``additionalOperations`` of 3.2 are methods that no declaration can name."""
 NAME_MAX: Final = 64
 HOPS_MAX: Final = 16
 """References that lead to each other before something is said."""
-_VERSION: Final = re.compile(r"3\.([01])\.\d+(-.+)?")
+_VERSION: Final = re.compile(r"3\.([012])\.\d+(-.+)?")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _DIALECTS: Final = frozenset(
     {
         "https://spec.openapis.org/oas/3.1/dialect/base",
         "https://spec.openapis.org/oas/3.1/dialect/2024-11-10",
+        "https://spec.openapis.org/oas/3.2/dialect/2025-09-17",
         "https://json-schema.org/draft/2020-12/schema",
     }
 )
@@ -64,7 +65,7 @@ class Document:
         """Take ``root``, a result of :func:`read`.
 
         Raises:
-            DocumentError: not OpenAPI 3.0 or 3.1, another schema dialect, or paths that are none.
+            DocumentError: not OpenAPI 3.0, 3.1 or 3.2, another schema dialect, or paths that are none.
         """
         if not isinstance(root, Mapping):
             raise DocumentError("", "is no object", "Name the file that holds the OpenAPI document.")
@@ -72,10 +73,12 @@ class Document:
         said = _VERSION.fullmatch(version) if isinstance(version, str) else None
         if said is None:
             kind = "a Swagger 2.0 document" if "swagger" in root else f"of version {version!r}"
-            raise DocumentError("/openapi", f"is {kind}", "Convert it to OpenAPI 3.0 or 3.1.")
+            raise DocumentError("/openapi", f"is {kind}", "Convert it to OpenAPI 3.0, 3.1 or 3.2.")
         dialect = root.get("jsonSchemaDialect")
         if dialect is not None and dialect not in _DIALECTS:
-            raise DocumentError("/jsonSchemaDialect", "is no dialect that is known here", "Use that of OpenAPI 3.1.")
+            raise DocumentError(
+                "/jsonSchemaDialect", "is no dialect that is known here", "Use that of OpenAPI 3.1 or 3.2."
+            )
         self.root: Mapping[str, Any] = root
         self.nullable: bool = said[1] == "0"
         """Whether its schemas are of the 3.0 dialect, which has ``nullable`` and boolean exclusive bounds."""

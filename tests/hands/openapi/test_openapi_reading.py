@@ -100,12 +100,24 @@ def test_both_parsers_of_the_library_read_alike(loader: type, monkeypatch: pytes
         assert said in refused.value.detail
 
 
+@pytest.mark.parametrize("version", ["3.0.4", "3.1.2", "3.2.0"])
+def test_every_version_of_openapi_3_is_read(version: str) -> None:
+    assert [one.title for one in Document(root({"/x": {"get": operation()}}, version=version)).operations] == ["GET /x"]
+
+
+def test_of_3_2_methods_that_no_declaration_can_name_are_not_offered() -> None:
+    item = {"query": operation(), "additionalOperations": {"COPY": operation()}, "post": operation()}
+    made = root({"/x": item}, version="3.2.0", jsonSchemaDialect="https://spec.openapis.org/oas/3.2/dialect/2025-09-17")
+    made["$self"] = "https://evil.example/openapi"
+    assert [one.title for one in Document(made).operations] == ["POST /x"]
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [
         ([], "is no object"),
         ({"swagger": "2.0"}, "Swagger 2.0"),
-        ({"openapi": "3.2.0", "paths": {}}, "3.2.0"),
+        ({"openapi": "3.3.0", "paths": {}}, "3.3.0"),
         ({"openapi": "3.1"}, "of version"),
         ({"openapi": 3.1}, "of version"),
         (root(jsonSchemaDialect="https://json-schema.org/draft/2019-09/schema"), "/jsonSchemaDialect"),

@@ -265,6 +265,9 @@ REFUSED = {
     "a header with a credential": [parameter("X-Api-Key", "header", required=True)],
     "a proof": [parameter("DPoP", "header", required=True)],
     "a header that is none": [parameter("a: b\r\nc", "header", required=True)],
+    "a whole query string": [
+        {"name": "q", "in": "querystring", "required": True, "content": {"application/x-www-form-urlencoded": {}}}
+    ],
     "an unknown place": [parameter("x", "matrix", required=True)],
     "a style that is not defined there": [parameter("x", "query", style="simple")],
     "a matrix path": [parameter("id", "path", style="matrix")],
@@ -285,6 +288,41 @@ def test_an_operation_that_needs_what_no_agent_may_write_is_refused(name: str) -
         offered(path, node=operation(parameters=REFUSED[name]))
     assert refused.value.place.startswith("/paths/")
     assert refused.value.remedy
+
+
+IN_TURN = {
+    "lines": {"application/jsonl": {"itemSchema": {}}},
+    "items of one document": {"application/json": {"itemSchema": {"type": "object"}}},
+    "parts by their order": {"multipart/form-data": {"prefixEncoding": [{}], "schema": {"type": "array"}}},
+    "parts without an end": {"multipart/form-data": {"itemEncoding": {}, "itemSchema": {}}},
+    "parts within a part": {
+        "multipart/form-data": {"schema": {"type": "object"}, "encoding": {"a": {"encoding": {"b": {}}}}}
+    },
+}
+
+
+@pytest.mark.parametrize("name", IN_TURN)
+def test_a_body_that_is_described_item_by_item_is_refused(name: str) -> None:
+    with pytest.raises(DocumentError) as refused:
+        offered(method="post", version="3.2.0", node=operation(requestBody={"content": IN_TURN[name]}))
+    assert refused.value.place.startswith("/paths/~1x/post/requestBody/content")
+    assert refused.value.remedy
+
+
+def test_a_media_type_of_3_2_may_be_a_reference_and_an_answer_a_stream() -> None:
+    pet = {"schema": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}}
+    made = offered(
+        method="post",
+        version="3.2.0",
+        node=operation(
+            requestBody={"content": {"application/json": {"$ref": "#/components/mediaTypes/Pet"}}, "required": True},
+            responses={"200": {"content": {"text/event-stream": {"itemSchema": {"type": "object"}}}}},
+        ),
+        components={"mediaTypes": {"Pet": pet}},
+    )
+    assert Checker(made.args_schema).problems({"body": {}})
+    assert not Checker(made.args_schema).problems({"body": {"name": "Rex"}})
+    assert made.result_schema is None, "what is text has no structure"
 
 
 def test_what_is_optional_and_not_an_agents_is_left_out_and_said_so() -> None:

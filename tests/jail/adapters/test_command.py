@@ -156,6 +156,51 @@ def test_a_command_line_that_a_value_could_bend_is_not_declared(
 
 
 @pytest.mark.parametrize(
+    "argv",
+    [
+        ("sh", "-c", "echo {v}"),
+        ("/bin/bash", "-lc", "git log {v}"),
+        ("bash", "-e", "-o", "-c", "git log {v}"),
+        ("bash", "-c", "-x", "--", "{v};ls"),
+        ("fish", "--command={v}"),
+        ("env", "A=b", "dash", "-ec", "{v} >&2"),
+        ("timeout", "5", "/usr/bin/zsh", "-c", "x={v}"),
+        ("sh", ("-c", "'{v}'")),
+    ],
+    ids=str,
+)
+def test_no_value_is_put_among_what_a_shell_reads(argv: tuple[Any, ...]) -> None:
+    with pytest.raises(SettingsError, match="a shell would read"):
+        Command("argv", ActionSettings(argv=argv, args_schema=schema("v", v="string")))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("sh", "-c", 'git log -- "$1"', "sh", "{v}"),
+        ("sh", "/tools/it.sh", "{v}"),
+        ("sh", "/tools/it.sh", "-c", "x{v}"),
+        ("grep", "-c", "--", "{v}", "/data/words"),
+    ],
+    ids=str,
+)
+def test_a_value_beside_what_a_shell_reads_is_an_argument(argv: tuple[Any, ...]) -> None:
+    made = Command("argv", ActionSettings(argv=argv, args_schema=schema("v", v="string")))
+    assert made.build({"v": "$(id)"})[-1].removeprefix("x") in {"$(id)", "/data/words"}
+
+
+def test_a_hand_that_is_a_shell_is_declared_as_one() -> None:
+    made = Command("argv", ActionSettings(argv=("sh", "-c", "{v}"), args_schema=schema("v", v="string")))
+    assert made.build({"v": "id; ls"}) == ("sh", "-c", "id; ls")
+
+
+def test_a_file_that_a_shell_reads_has_a_path_that_no_value_says() -> None:
+    word = {"input_files": {"v": "in.txt"}, "args_schema": schema("v", v="string")}
+    made = Command("argv", ActionSettings(argv=("sh", "-c", "wc -l < {v}"), **word))
+    assert made.build({"v": "$(id)"}) == ("sh", "-c", "wc -l < /scratch/in.txt")
+
+
+@pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"jail_profile": "none"}, "jail_profile"),
