@@ -15,11 +15,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from bench import calls as ways_in
 from bench import code_hands, jail, log, messages, policy, runs
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 from bench.page import (
     BEGIN,
+    BEGIN_CALLS,
     BEGIN_CODE,
     BEGIN_JAIL,
     BEGIN_LOG,
@@ -115,6 +117,16 @@ def added_table(title: str, what: str, found: Mapping[str, Mapping[str, float]])
     return shown
 
 
+def calls_table(found: Mapping[str, Mapping[str, float]]) -> Table:
+    """One call by each way in, for people."""
+    shown = Table(title="One call of a tool by each way in")
+    for column in ("a call by", *ways_in.COLUMNS.values()):
+        shown.add_column(column, justify="left" if column == "a call by" else "right")
+    for subject, times in found.items():
+        shown.add_row(subject, *ways_in.cells(times))
+    return shown
+
+
 def write(
     measurement: Measurement,
     rows: list[dict[str, Any]],
@@ -123,6 +135,7 @@ def write(
     jailed: tuple[Times, Times],
     tokens: Mapping[str, Mapping[str, float]],
     turns: Mapping[str, Mapping[str, float]],
+    called: Mapping[str, Mapping[str, float]],
     about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
@@ -136,6 +149,7 @@ def write(
         "jail": {name: times for group in jailed for name, times in group},
         "messages": tokens,
         "runs": turns,
+        "calls": called,
         "turns": [
             {
                 "connections": turn.connections,
@@ -212,13 +226,18 @@ def main() -> int:
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
-    # In a process of its own: it pins itself to the core of the load.
-    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        tokens = alone.submit(messages.measured_alone).result()
-        turns = alone.submit(runs.measured_alone).result()
+    # In a process of their own: they pin themselves to the core of the load.
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            tokens = alone.submit(messages.measured_alone).result()
+            turns = alone.submit(runs.measured_alone).result()
+            called = alone.submit(ways_in.measured_alone).result()
+    except BenchError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, turns, about)
+    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, turns, called, about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
@@ -227,6 +246,7 @@ def main() -> int:
         write_page(jail.document(calls, about), BEGIN_CODE)
         write_page(messages.document(tokens, about), BEGIN_MESSAGES)
         write_page(messages.document(turns, about, "a turn"), BEGIN_RUNS)
+        write_page(ways_in.document(called, about), BEGIN_CALLS)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
@@ -235,6 +255,7 @@ def main() -> int:
     console.print(jail_table([*starts, *calls]))
     console.print(added_table("The time to a model's first token", "a request", tokens))
     console.print(added_table("The time of a turn of a run", "a turn", turns))
+    console.print(calls_table(called))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.settings.base import Section
 
@@ -67,11 +67,33 @@ class CodeActionSettings(Section):
 class PythonSettings(Section):
     """A hand of the adapter `python`: functions of a file or package, run in a jailed interpreter."""
 
-    source: Path = Field(description="A file `NAME.py` or a package directory `NAME`; the jail sees it read-only.")
+    source: Path | None = Field(
+        None, description="A file `NAME.py` or a package directory `NAME`; the jail sees it read-only."
+    )
+    toolset: Literal["agent_toolset_20260401"] | None = Field(
+        None,
+        description="Instead of a source: Anthropic's tools for self-hosted environments, as they come with Handrail.",
+    )
     interpreter: Path | None = Field(
         None,
         description="Interpreter, of a virtual environment with what the source imports. Default: the gateway's own.",
     )
+    workspaces: Path | None = Field(
+        None,
+        description="A directory in which every context has one of its own: its calls see that as `/workspace`, and "
+        "find it as the last one left it. Nothing bounds what is written but the file system.",
+    )
+    workspaces_days: float = Field(
+        7.0, gt=0, le=3650, description="A context's directory that no call used for so long is removed."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "PythonSettings":
+        if (self.source is None) == (self.toolset is None):
+            raise ValueError("name a source, or a toolset")
+        if self.toolset is not None and self.workspaces is None:
+            raise ValueError("a toolset needs workspaces: a directory for what sessions keep in files")
+        return self
 
 
 class WasmSettings(Section):

@@ -194,6 +194,14 @@ class Jail:
         """
         ownership.adopt(path, self._home, self._settings)
 
+    def own_directory(self, path: Path) -> None:
+        """Make a directory that is the jail's, in one that no jail may write. One that is there is left as it is.
+
+        Raises:
+            OSError: it cannot be made, or something else is there.
+        """
+        ownership.own_directory(path, self._settings)
+
     def profile_sha256(self, profile: str, *, gated: bool = False) -> str:
         """Hex SHA-256 over everything the profile fixes (limits, seccomp program, what Landlock holds on this machine,
         and the program that applies it to files), for receipts. Tries a jail where :meth:`missing` has not been asked.

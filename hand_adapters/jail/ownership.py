@@ -70,6 +70,17 @@ def adopt(path: Path, home: Path, settings: JailSettings) -> None:
         raise JailError(f"{path}: {exc.strerror}") from None
 
 
+def own_directory(path: Path, settings: JailSettings) -> None:
+    """Make a directory of the jail's uid and gid. Raises OSError."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise
+    if os.getuid() == 0:
+        os.chown(path, settings.uid, settings.gid, follow_symlinks=False)
+
+
 def _give(name: str, descriptor: int, settings: JailSettings) -> None:
     found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     if found.st_uid == settings.uid and found.st_gid == settings.gid:

@@ -24,7 +24,9 @@ from hand_adapters.egress import gate, serving
 from hand_adapters.jail import INSIDE, Bind, Jail
 from hand_adapters.python.interpreter import PROCESSES_MAX, Interpreter, Interpreters
 from hand_adapters.python.result import result
+from hand_adapters.python.workspaces import Workspaces
 from hand_adapters.schemas import SchemaError
+from hand_adapters.toolsets import TOOLSETS
 
 RUNNER: Final = Path(__file__).with_name("runner.py")
 
@@ -43,7 +45,8 @@ class PythonAdapter:
         self._source_sha256 = ""
         self._offered: Manifest | None = None
         told = _told(hand_id, settings)
-        source = told.source.absolute()
+        source = _source(told).absolute()
+        self._workspaces = None if told.workspaces is None else Workspaces(told.workspaces, told.workspaces_days, jail)
         self._pool = Interpreters(
             jail,
             program=str(told.interpreter.absolute()) if told.interpreter else "python",
@@ -66,12 +69,15 @@ class PythonAdapter:
         jailed.check(hand_id, settings)
         told = _told(hand_id, settings)
         where = f"hands.{hand_id}.python"
-        if not told.source.exists():
-            raise SettingsError(f"{where}.source: {told.source} does not exist")
-        if not told.source.is_dir() and told.source.suffix != ".py":
+        source = _source(told)
+        if not source.exists():
+            raise SettingsError(f"{where}.source: {source} does not exist")
+        if not source.is_dir() and source.suffix != ".py":
             raise SettingsError(f"{where}.source: a file NAME.py or a package directory")
-        if not told.source.stem.isidentifier() or told.source.stem in sys.stdlib_module_names:
-            raise SettingsError(f"{where}.source: {told.source.stem} cannot be the name of a module of yours")
+        if not source.stem.isidentifier() or source.stem in sys.stdlib_module_names:
+            raise SettingsError(f"{where}.source: {source.stem} cannot be the name of a module of yours")
+        if told.workspaces is not None and not told.workspaces.is_dir():
+            raise SettingsError(f"{where}.workspaces: {told.workspaces} is no directory")
         if told.interpreter is not None and not told.interpreter.exists():
             raise SettingsError(f"{where}.interpreter: {told.interpreter} does not exist")
         _functions(hand_id, settings)
@@ -134,8 +140,9 @@ class PythonAdapter:
 
     async def _run(self, call: HandCall, action: ActionSettings, began: list[bool]) -> HandResult:
         profile = call.jail_profile or self._settings.jail_profile
-        own = profile == self._settings.jail_profile
-        interpreter = await self._pool.take(profile, spare=own)
+        own = profile == self._settings.jail_profile and self._workspaces is None
+        seen = () if self._workspaces is None else (await self._workspaces.bind(call.tenant, call.context_id),)
+        interpreter = await self._pool.take(profile, spare=own, binds=seen)
         try:
             await self._compare(call, interpreter)
             if await interpreter.stale():
@@ -160,6 +167,7 @@ class PythonAdapter:
             "source_sha256": sha256,
             "interpreter": interpreter,
             "error_text": word.error_text,
+            **({} if told.workspaces is None else {"workspaces": str(told.workspaces)}),
         }
 
     async def _compare(self, call: HandCall, interpreter: Interpreter) -> None:
@@ -175,9 +183,13 @@ def _told(hand_id: str, settings: HandSettings) -> PythonSettings:
     return settings.python
 
 
+def _source(told: PythonSettings) -> Path:
+    return TOOLSETS[told.toolset] if told.source is None and told.toolset else Path(str(told.source))
+
+
 def _functions(hand_id: str, settings: HandSettings) -> dict[str, str]:
     """Action -> ``module:function``."""
-    stem = _told(hand_id, settings).source.stem
+    stem = _source(_told(hand_id, settings)).stem
     functions = {name: word.function or f"{stem}:{name}" for name, word in settings.actions.items()}
     for name, reference in functions.items():
         module, _, function = reference.partition(":")

@@ -76,11 +76,12 @@ class Interpreters:
         self._retiring: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take(self, profile: str, *, spare: bool) -> Interpreter:
+    async def take(self, profile: str, *, spare: bool, binds: tuple[Bind, ...] = ()) -> Interpreter:
         """An interpreter that nobody has used. Give it to :meth:`end` after its call.
 
         Args:
             spare: whether the one that is kept ready will do.
+            binds: what this call sees beside what all do; the one that is kept ready sees none of that.
 
         Raises:
             HandError: not executed.
@@ -92,7 +93,7 @@ class Interpreters:
             with suppress(HandrailError):  # what kept the spare from coming up may be over by now
                 interpreter = await found
         if interpreter is None or interpreter.process.returncode is not None:
-            interpreter = await self.start(profile, describe=False)
+            interpreter = await self.start(profile, describe=False, binds=binds)
         return interpreter
 
     def prepare(self, profile: str) -> None:
@@ -104,7 +105,7 @@ class Interpreters:
             self._spare.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._put_off()
 
-    async def start(self, profile: str, *, describe: bool) -> Interpreter:
+    async def start(self, profile: str, *, describe: bool, binds: tuple[Bind, ...] = ()) -> Interpreter:
         """A fresh interpreter that has imported the source.
 
         Raises:
@@ -119,7 +120,7 @@ class Interpreters:
                 JailSpec(
                     argv=(self._program, "-I", "/runner.py"),
                     profile=profile,
-                    binds=self._binds,
+                    binds=(*self._binds, *binds),
                     env=self._env,
                     gate=way_out,
                 )

@@ -47,7 +47,8 @@ def serving() -> Iterator[StandIn]:
 
 def test_the_settings_of_the_page_are_settings() -> None:
     whole = tomllib.loads(SETTINGS + ENVIRONMENT)
-    assert whole["managed_agents"]["claude"]["environment"]["tools"] == {"bash": "shell.run"}
+    tools = whole["managed_agents"]["claude"]["environment"]["tools"]
+    assert set(tools.values()) == {f"bench.{name}" for name in whole["hands"]["bench"]["actions"]}
 
 
 def test_the_page_adopts_an_agent_and_follows_its_sessions(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway.app import build
 from gateway.managed_agents.follower import Follower
-from gateway.model import Answer, Principal
+from gateway.model import EMPTY, Answer, Principal
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -182,6 +182,8 @@ async def opened(
     crm: Crm | None = None,
     url: str | None = None,
     clock: Callable[[], float] | None = None,
+    policy: str = POLICY,
+    more_hands: Mapping[str, Mapping[str, Any]] = EMPTY,
     **changes: Any,
 ) -> AsyncIterator[World]:
     """A running gateway. The same home again is a restart.
@@ -190,12 +192,13 @@ async def opened(
         like: home of another gateway whose database and keys this one shares.
         crm: that gateway's CRM.
         url: of a database that is none of the home's own.
+        more_hands: beside those that all have.
         changes: of the connector's settings.
     """
     home.mkdir(parents=True, exist_ok=True)
-    policy = home / "policy" / "handrail"
-    policy.mkdir(parents=True, exist_ok=True)
-    (policy / "decisions.rego").write_text(POLICY)
+    rules = home / "policy" / "handrail"
+    rules.mkdir(parents=True, exist_ok=True)
+    (rules / "decisions.rego").write_text(policy)
     async with _crm(home) if crm is None else contextlib.nullcontext(crm) as asked:
         declared = {"args_schema": ANYTHING, "side_effects": "none", "description": "One."}
         hands = {
@@ -212,6 +215,7 @@ async def opened(
             text = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
             run = {"argv": ("sh", "-c", "{command}"), "args_schema": text, "deadline_seconds": 600, **NOTHING}
             hands["shell"] = {"adapter": "process", "actions": {"run": run, "wipe": run}}
+        hands |= more_hands
         connector = {
             "on_behalf_of": "helper",
             "api_key": "anthropic",

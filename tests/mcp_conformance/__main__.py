@@ -19,16 +19,26 @@ from tests.mcp_conformance.suite import REVISIONS, Found, SuiteError, lost, run
 
 
 async def measure(
-    revisions: list[str], homes: Path, place: Path, say: Console
+    revisions: list[str], homes: Path, place: Path, say: Console | None = None
 ) -> dict[str, dict[str, dict[str, Found]]]:
-    """Revision -> leg -> scenario -> what was found."""
+    """Revision -> leg -> scenario -> what was found.
+
+    Args:
+        homes: a directory for the homes of gateways.
+        place: one for what the suite and the server print.
+        say: where each leg is announced.
+
+    Raises:
+        SuiteError: a part is missing or broke, so that nothing was measured.
+    """
     found: dict[str, dict[str, dict[str, Found]]] = {}
     async with everything(place / "server.log") as server:
         for revision in revisions:
             found[revision] = {}
             for leg, way in (("direct", direct(server)), ("through", through(server, homes / revision))):
                 async with way as url:
-                    say.print(f"{revision} {leg} ...", style="dim")
+                    if say is not None:
+                        say.print(f"{revision} {leg} ...", style="dim")
                     found[revision][leg] = dict(await run(url, revision, place / f"{revision}-{leg}.log"))
     return found
 

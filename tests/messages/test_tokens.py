@@ -81,6 +81,21 @@ async def test_entries_and_the_metric_say_what_answers_used(tmp_path: Path, anth
         assert (counted(ready, "input"), counted(ready, "output")) == (1127, 8)
 
 
+async def test_what_a_batch_used_counts_when_its_results_are_fetched(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with limited(tmp_path, anthropic_api, {"context": {"most": 50}}) as ready:
+        ready.api.script(using(20, 5), failure(400), using(30, 1))
+        asked = {"requests": [{"custom_id": name, "params": asking(name)} for name in "abc"]}
+        made = await ready.post(asked, path="/anthropic/v1/messages/batches", **HERE)
+        assert made.status_code == 200, made.text
+        await ready.api.end_batches()
+        key = {"x-api-key": ready.keys["bot"]}
+        results = f"/anthropic/v1/messages/batches/{made.json()['id']}/results"
+        assert (await ready.http.get(results, headers=key)).status_code == 200
+        assert await facts(ready) == [(None, None), (50, 6)]
+        await denied(ready, "tokens.context", **HERE)
+        assert (await ready.http.get(results, headers=key)).status_code == 200
+
+
 async def test_what_is_no_answer_uses_nothing(tmp_path: Path, anthropic_api: StandIn) -> None:
     async with limited(tmp_path, anthropic_api, {"context": {"most": 1}}) as ready:
         ready.api.script(failure(429))

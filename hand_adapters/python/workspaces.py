@@ -1,0 +1,73 @@
+"""Directories that contexts have of their own: what one call leaves there, the next one of its context finds."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway.canonical import canonical
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters.contract import HandError
+from hand_adapters.jail import Bind, Jail, JailError
+
+_log = structlog.get_logger(__name__)
+
+TARGET: Final = "/workspace"
+_DAY_SECONDS: Final = 86_400
+_FILES: Final = "files"
+_NAME_CHARACTERS: Final = 32
+
+
+class Workspaces:
+    """The directories of one hand, in a directory of the operator's that no jail sees as a whole.
+
+    A name tells neither context nor tenant. A context is one principal's, so nobody else comes to its directory.
+    """
+
+    def __init__(self, place: Path, days: float, jail: Jail) -> None:
+        self._place = place.absolute()
+        self._seconds = days * _DAY_SECONDS
+        self._jail = jail
+
+    async def bind(self, tenant: str, context_id: str) -> Bind:
+        """What a call of the context sees; made where it is not there. Before one is made, those are removed that
+        nobody used for so long.
+
+        Raises:
+            HandError: ``hand.unavailable``, not executed.
+        """
+        name = hashlib.sha256(canonical([tenant, context_id])).hexdigest()[:_NAME_CHARACTERS]
+        try:
+            await asyncio.to_thread(self._ready, name)
+        except JailError as error:
+            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, error.detail) from None
+        except OSError as error:
+            detail = f"{self._place}: {error.strerror}"
+            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail) from None
+        return Bind(self._place / name / _FILES, TARGET, writable=True)
+
+    def _ready(self, name: str) -> None:
+        """The directory that a jail sees lies in one that is the gateway's, whose time says when it was used last."""
+        path = self._place / name
+        if not path.exists():
+            self._tidy()
+            path.mkdir(mode=0o711, exist_ok=True)
+        self._jail.own_directory(path / _FILES)
+        os.utime(path)
+
+    def _tidy(self) -> None:
+        """Remove what is too old. What cannot be removed is said, and keeps nobody from working."""
+        before = time.time() - self._seconds
+        for entry in os.scandir(self._place):
+            if len(entry.name) == _NAME_CHARACTERS and entry.is_dir(follow_symlinks=False):
+                try:
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        shutil.rmtree(entry.path)
+                except OSError as error:
+                    _log.warning("a workspace is not removed", path=entry.path, detail=error.strerror)

@@ -1,0 +1,130 @@
+"""Directories of contexts: what a call leaves its own context finds, nobody else's does, and no link leads out."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.reasons import Reason
+from gateway.settings import HandSettings, SettingsError
+from hand_adapters.contract import HandError
+from hand_adapters.jail import Jail
+from hand_adapters.python import PythonAdapter
+from hand_adapters.python.workspaces import Workspaces
+from tests.jail.adapters.support import NOT_EXECUTED
+
+pytestmark = pytest.mark.jail
+TOOLSET = "agent_toolset_20260401"
+ACTIONS: dict[str, Any] = {name: {"side_effects": "none", "error_text": True} for name in ("bash", "read", "write")}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory of the operator's."""
+    made = tmp_path / "workspaces"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+async def run(opened: Any, place: Path) -> Callable[..., Any]:
+    _, run = await opened(
+        PythonAdapter, adapter="python", actions=ACTIONS, python={"toolset": TOOLSET, "workspaces": place}
+    )
+
+    async def text(action: str, args: dict[str, Any], **changes: Any) -> str:
+        return str((await run(action, args, **changes)).content[0]["text"])
+
+    return text
+
+
+async def test_a_context_finds_what_it_left_and_nobody_elses(run: Callable[..., Any], place: Path) -> None:
+    mine: dict[str, Any] = {"context_id": "ctx-1", "tenant": "acme"}
+    await run("write", {"file_path": "a.txt", "content": "mine"}, **mine)
+    assert await run("read", {"file_path": "a.txt"}, **mine) == "mine"
+    for other in ({"context_id": "ctx-2", "tenant": "acme"}, {"context_id": "ctx-1", "tenant": "globex"}):
+        assert "no such file" in await run("read", {"file_path": "a.txt"}, **other)
+        assert await run("bash", {"command": f"cat {place}/*/files/a.txt 2>/dev/null; ls -A"}, **other) != "mine"
+    assert len(list(place.iterdir())) == 3
+
+
+async def test_a_link_that_a_session_made_leads_nobody_out(run: Callable[..., Any], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the host")
+    said = await run("bash", {"command": f"ln -s {secret} out; cat out"})
+    assert "of the host" not in said
+    assert "No such file" in said
+    assert "no such file" in await run("read", {"file_path": "out"})
+
+
+@pytest.mark.parametrize("spoilt", ["link", "file", "gone"])
+async def test_a_place_that_is_none_runs_nothing(
+    run: Callable[..., Any], place: Path, tmp_path: Path, spoilt: str
+) -> None:
+    await run("bash", {"command": "true"})
+    [one] = place.iterdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if spoilt == "gone":
+        shutil.rmtree(place)
+    else:
+        shutil.rmtree(one / "files")
+        (one / "files").symlink_to(outside) if spoilt == "link" else (one / "files").touch()
+    with pytest.raises(HandError) as refused:
+        await run("write", {"file_path": "x", "content": "x"})
+    assert (refused.value.reason, refused.value.failure) == (Reason.HAND_UNAVAILABLE, NOT_EXECUTED)
+    assert not list(outside.iterdir())
+
+
+async def test_what_nobody_used_for_long_is_removed_before_another_is_made(place: Path, jail: Jail) -> None:
+    workspaces = Workspaces(place, 1.0, jail)
+    old, young = await workspaces.bind("t", "old"), await workspaces.bind("t", "young")
+    stranger = place / "kept by the operator"
+    stranger.mkdir()
+    link = place / ("f" * 32)
+    link.symlink_to(stranger, target_is_directory=True)
+    (old.source / "deep").mkdir()
+    (old.source / "out").symlink_to(stranger)
+    for past in (old.source.parent, stranger):
+        os.utime(past, (0, 0))
+    os.utime(young.source, (0, 0))  # a session sets the time of its own directory as it likes
+    assert await workspaces.bind("t", "young") == young
+    assert old.source.exists(), "only where another one is made"
+    await workspaces.bind("t", "new")
+    assert not old.source.parent.exists()
+    assert young.source.exists()
+    assert stranger.exists()
+
+
+def declared(**python: Any) -> HandSettings:
+    return HandSettings(adapter="python", actions=ACTIONS, python=python)  # type: ignore[arg-type]
+
+
+def test_what_is_no_declaration_is_refused_at_the_start(tmp_path: Path) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text("")
+    for wrong in ({}, {"source": source, "toolset": TOOLSET, "workspaces": tmp_path}, {"toolset": TOOLSET}):
+        with pytest.raises(ValidationError, match=r"name a source, or a toolset|needs workspaces"):
+            declared(**wrong)
+    with pytest.raises(ValidationError):
+        declared(toolset="another", workspaces=tmp_path)
+    with pytest.raises(SettingsError, match="is no directory"):
+        PythonAdapter.validate("h", declared(toolset=TOOLSET, workspaces=source))
+
+
+async def test_the_pin_says_where_and_of_other_hands_it_says_nothing_new(
+    opened: Any, place: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text("def read(file_path: str) -> str: ...")
+    actions = {"read": {"side_effects": "none"}}
+    plain, _ = await opened(PythonAdapter, adapter="python", actions=actions, python={"source": source})
+    kept, _ = await opened(
+        PythonAdapter, adapter="python", actions=actions, python={"source": source, "workspaces": place}
+    )
+    assert "workspaces" not in (await plain.manifest()).actions["read"].annotations
+    assert (await kept.manifest()).actions["read"].annotations["workspaces"] == str(place)
