@@ -15,8 +15,8 @@ TOOLS = ROOT / ".tools" / "bin"
 pytest_plugins = [
     f"tests.{name}"
     for name in (
-        "planted.plugin", "lean", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
-        "landlock_built", "chromium", "canaries", "answers", "anthropic_api.plugin",
+        "planted.plugin", "lean", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres",
+        "mariadb", "opa", "landlock_built", "chromium", "canaries", "answers", "anthropic_api.plugin",
     )
 ]  # fmt: skip
 
