@@ -1,7 +1,7 @@
 """What a hand adapter must be. Built-in and third-party adapters meet the same contract in the same registry.
 
 A third party's distribution names its class in the entry point group ``handrail.adapters``; the entry point's name is
-what ``[hands.ID] adapter`` says.
+what ``[hands.ID] adapter`` says. What an adapter takes and gives can be imported from here.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,8 +12,27 @@ from gateway.errors import HandrailError
 from gateway.manifest import Manifest
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from gateway.settings import HandSettings
+from gateway.settings import HandSettings, SettingsError
 from hand_adapters.jail import Jail
+
+__all__ = [
+    "Aimed",
+    "Analyses",
+    "Confined",
+    "HandAdapter",
+    "HandCall",
+    "HandDrifted",
+    "HandError",
+    "HandFailure",
+    "HandResult",
+    "HandSettings",
+    "HandUnusable",
+    "Jail",
+    "Limited",
+    "Manifest",
+    "Reason",
+    "SettingsError",
+]
 
 
 class HandError(HandrailError):

@@ -30,6 +30,7 @@ COMMANDS = re.findall(r"^(?:\$ )?handrail (.*)$", CHECK, re.MULTILINE)
 
 async def test_the_adapter_and_its_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written, tested = re.findall(r"```python\n(.*?)```", WRITE, re.DOTALL)
+    assert len([line for line in written.splitlines() if line.strip()]) <= 30, "thirty lines, as it says"
     module: Any = types.ModuleType("acme_hands")
     monkeypatch.setitem(sys.modules, "acme_hands", module)
     exec(compile(written, "acme_hands.py", "exec"), module.__dict__)
