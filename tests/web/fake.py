@@ -33,7 +33,7 @@ from gateway.ingress.claude_code import Hook
 from gateway.ingress.client_calls import JudgedCall
 from gateway.keyring.changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
-from gateway.model import Binding, Principal, Role, UnverifiedPlan
+from gateway.model import Binding, Principal, Role, Shown, UnverifiedPlan
 from gateway.objectives import Objectives
 from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.ports.undelivered import Issued
@@ -202,6 +202,9 @@ class testing_only_Directory:  # noqa: N801
 
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         return principal(principal_id)
+
+    async def shown(self, presented: str, now: float, certificate: Any = None, audiences: Sequence[str] = ()) -> Shown:
+        return Shown(key_id="0" * 16)
 
     async def list_principals(self, actor: Principal) -> list[dict[str, Any]]:
         return [self._principal("agent")]
@@ -871,7 +874,7 @@ class testing_only_DeadLetters:  # noqa: N801
 class testing_only_Runs:  # noqa: N801
     """One run, over."""
 
-    async def begin(self, caller: Principal, asked: Any, wish: Any) -> dict[str, Any]:
+    async def begin(self, caller: Principal, shown: Any, asked: Any, wish: Any) -> dict[str, Any]:
         return testing_only_run()
 
     async def view(self, run_id: str, viewer: Principal) -> dict[str, Any]:
@@ -920,10 +923,11 @@ class testing_only_ManagedAgents:  # noqa: N801
         return {**self.session, "state": "released"}
 
     async def agent(self, viewer: Principal, name: str, agent_id: str) -> dict[str, Any]:
-        word = {"toolset": "toolset", "tool": "*", "policy": "always_ask", "needed": "always_ask", "hand": None}
+        nowhere = {"hand": None, "action": None, "lacks": None}
+        word = {"toolset": "toolset", "tool": "*", "policy": "always_ask", "needed": "always_ask", **nowhere}
         return {
             "connector": "cloud", "agent_id": "agent_1", "name": "one", "version": 1, "governed": True,
-            "policies": [word], "custom_tools": [{"tool": "crm__read", "hand": "crm", "action": "read"}],
+            "policies": [word], "custom_tools": [{"tool": "crm__read", "hand": "crm", "action": "read", "lacks": None}],
             "hands_work_to": [], "unknown": [],
         }  # fmt: skip
 
