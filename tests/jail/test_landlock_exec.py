@@ -46,7 +46,8 @@ class Ended:
 
 
 def execute(program: Path, *words: str | bytes, pass_fds: tuple[int, ...] = (), **more: Any) -> Ended:
-    """Start it with nothing around it; the word ``STATUS`` becomes the descriptor by which it says how it went."""
+    """Start it with nothing around it, nor in its environment, where the tests' own library would be preloaded; the
+    word ``STATUS`` becomes the descriptor by which it says how it went."""
     read, write = os.pipe()
     told = [f"{write:x}" if word == "STATUS" else word for word in words]
     try:
@@ -57,7 +58,7 @@ def execute(program: Path, *words: str | bytes, pass_fds: tuple[int, ...] = (), 
             stderr=subprocess.STDOUT,
             pass_fds=(write, *pass_fds),
             check=False,
-            **more,
+            **{"env": {}, **more},
         )
     finally:
         os.close(write)
