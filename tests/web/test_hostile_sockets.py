@@ -249,7 +249,7 @@ async def test_connections_beyond_the_limit_get_503_and_the_others_go_on() -> No
             for _ in range(8):
                 await stack.enter_async_context(connection(port))
             late = await stack.enter_async_context(connection(port))
-            late[1].write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            late[1].write(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n")
             status, headers, body = await answer(late[0])
             assert (status, headers[b"retry-after"], orjson.loads(body)["code"]) == (503, b"1", "gateway.overloaded")
         async with connection(port) as (reader, writer):

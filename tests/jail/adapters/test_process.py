@@ -65,7 +65,13 @@ async def test_output_is_what_was_declared_or_a_failure(opened: Any) -> None:
 
 async def test_an_undeclared_exit_status_is_an_error_and_its_last_words_are_marked(opened: Any) -> None:
     run = await one(
-        opened, *SH, "echo out; echo words >&2; exit {n}", args=schema("n", n="integer"), ok_statuses=(0, 3)
+        opened,
+        *SH,
+        'echo out; echo words >&2; exit "$1"',
+        "sh",
+        "{n}",
+        args=schema("n", n="integer"),
+        ok_statuses=(0, 3),
     )
     fine = await run({"n": 3})
     assert (fine.is_error, fine.structured) == (False, None)
