@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -87,6 +88,14 @@ class Jail:
             gate.close()
             raise
         return process
+
+    def check_binds(self, binds: Sequence[Bind]) -> None:
+        """Whether a jail would be given these, so that a hand can say what is wrong before it is called.
+
+        Raises:
+            JailError: for one that is not there or may not be shown.
+        """
+        resolve_binds(binds, self._home)
 
     async def _begin(
         self,

@@ -68,8 +68,12 @@ class ProcessAdapter:
         """The declared actions, and what the operator's own programs contain now.
 
         Raises:
-            HandError: ``hand.unavailable``: such a program is not there.
+            HandError: ``hand.unavailable``: such a program or a bind is not there, or a jail may not be shown it.
         """
+        try:
+            self._jail.check_binds(jailed.binds(self._settings))
+        except JailError as exc:
+            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail) from None
 
         def claims(_name: str, word: ActionSettings) -> Mapping[str, Any]:
             sha256 = self._program_sha256(str((word.argv or ("",))[0]))

@@ -5,9 +5,10 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
-from hand_adapters.jail import JailError, JailSpec
+from hand_adapters.jail import Bind, JailError, JailSpec
 
 
 class PlainProcess:
@@ -60,6 +61,9 @@ class PlainJail:
 
     def missing(self) -> list[str]:
         return self._missing
+
+    def check_binds(self, binds: Sequence[Bind]) -> None:
+        """Nothing is bound, so nothing is refused."""
 
     async def start(self, spec: JailSpec) -> PlainProcess:
         self.specs.append(spec)

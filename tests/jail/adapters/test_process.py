@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.reasons import Reason
-from hand_adapters.contract import HandDrifted
+from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.process import ProcessAdapter
 from tests.jail.adapters.support import EXECUTED, NOT_EXECUTED, UNKNOWN, refused, schema
 from tests.jail.processes import marked
@@ -79,6 +79,16 @@ async def test_an_undeclared_exit_status_is_an_error_and_its_last_words_are_mark
     for status in (1, 126, 128, 193, 255):
         failed = await run({"n": status})
         assert (failed.is_error, failed.structured) == (True, {"status": status})
+
+
+@pytest.mark.parametrize("target", ["/proc/1", "/dev", "/"])
+async def test_a_bind_that_no_jail_is_given_is_said_before_anything_is_pinned(
+    opened: Any, tmp_path: Path, target: str
+) -> None:
+    hand = {"binds": [{"source": str(tmp_path), "target": target}]}
+    with pytest.raises(HandError, match="bind target") as caught:
+        await one(opened, *SH, "true", hand=hand)
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_UNAVAILABLE, NOT_EXECUTED)
 
 
 async def test_the_note_of_errors_is_short_and_a_flood_of_errors_ends_nobody(opened: Any) -> None:
