@@ -188,19 +188,20 @@ class JailUse:
     env: Mapping[str, str]
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
+        """As JSON, without what is empty. Binds are named by their targets, so that a difference is one of a place."""
+        said = {
             "command": list(self.command),
             "profile": self.profile,
-            "binds": [asdict(bind) for bind in self.binds],
+            "binds": {bind.target: {"source": bind.source, "writable": bind.writable} for bind in self.binds},
             "env": dict(self.env),
         }
+        return {name: value for name, value in said.items() if value}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "JailUse":
         """Rebuild it from :meth:`document`."""
-        binds = tuple(BindUse(**bind) for bind in document["binds"])
-        return cls(tuple(document["command"]), document["profile"], binds, document["env"])
+        binds = tuple(BindUse(target=target, **bind) for target, bind in sorted(document.get("binds", {}).items()))
+        return cls(tuple(document.get("command", ())), document["profile"], binds, document.get("env", {}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,16 +54,19 @@ def _jail(out: Output, jail: Mapping[str, Any]) -> None:
         return
     out.facts(
         [
-            ("runs", _line(jail["command"]) if jail["command"] else None),
+            ("runs", _line(jail["command"]) if jail.get("command") else None),
             ("jail profile", jail["profile"]),
-            ("environment", _line(jail["env"]) if jail["env"] else None),
+            ("environment", _line(jail["env"]) if jail.get("env") else None),
         ]
     )
     out.line("")
-    if jail["binds"]:
+    if jail.get("binds"):
         out.table(
             ["its jail sees", "of the host", "it may"],
-            ([bind["target"], bind["source"], "write" if bind["writable"] else "read"] for bind in jail["binds"]),
+            (
+                [target, bind["source"], "write" if bind["writable"] else "read"]
+                for target, bind in jail["binds"].items()
+            ),
         )
         out.line("")
 

@@ -360,7 +360,7 @@ class StandIn:
                          {"path": "/instructions", "offered": self.text}],
                 "manifest": {"instructions": self.text, "options": {"note": self.text},
                              "jail": {"command": ["tool", self.text], "profile": "default", "env": {"A": self.text},
-                                      "binds": [{"source": "/srv/a", "target": "/data", "writable": True}]},
+                                      "binds": {"/data": {"source": "/srv/a", "writable": True}}},
                              "actions": {"git_status": {"description": self.text, "idempotent": False,
                                                         "annotations": {"readOnlyHint": self.text}}}},
                 }  # fmt: skip

@@ -424,7 +424,8 @@ async def test_a_bind_that_was_made_writable_runs_nothing_until_somebody_says_ye
     )})  # fmt: skip
     assert registry.states() == {"tool": "drifted"}
     [change] = registry.describe_one("default", "tool")["diff"]
-    assert change["path"] == "/jail/binds"
+    place = str(tmp_path).replace("/", "~1")
+    assert change == {"path": f"/jail/binds/{place}/writable", "pinned": False, "offered": True}
     with pytest.raises(HandError) as caught:
         await registry.run(call("tool", "echo", {"text": "x"}, pinned.digest))
     assert (caught.value.reason, caught.value.failure) == (Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED)
