@@ -48,7 +48,7 @@ async def test_evidence_of_a_restored_log_verifies(
         assert said(report, Verdict.FAILED) == {}
         proved = said(report, Verdict.PROVED)
         assert f"entry {restored.size} says" in proved["names"]
-        assert f"begins with the {old_size} entries" in proved["kept checkpoint"]
+        assert f"begins with {old_size} entries" in proved["kept checkpoint"]
         # A checkpoint of what was lost says so.
         failed = said(check(raw, log.key, old_key, kept=[("lost", lost)]), Verdict.FAILED)
         assert "are lost" in failed["kept checkpoint"]

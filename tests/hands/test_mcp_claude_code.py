@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.ingress.mcp.tools import tool_name
+from gateway.tool_names import tool_name
 
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
