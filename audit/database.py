@@ -29,6 +29,8 @@ keeps is of no use to its next read while the log is written; the writer's commi
 eight times as much (docs/performance.md). What is not in it the operating system has."""
 _FILES: Final = "handrail_files"
 """Under which a pooled connection keeps its :class:`OpenFiles`."""
+_POOL: Final = "handrail_pool"
+"""Under which a connection keeps the pool that it was opened for."""
 _AUTHORIZER: Final = "handrail_authorizer"
 """Under which a connection to SQLite keeps what it is guarded by."""
 
@@ -97,10 +99,27 @@ def configure(engine: Engine) -> None:
             event.listen(engine, "connect", _connect_sqlite)
             event.listen(engine, "connect", opening.after)
             event.listen(engine, "begin", _begin_sqlite)
+            _close_late(engine)
             engine.dispose()
     elif not event.contains(engine, "connect", _connect_postgres):
         event.listen(engine, "connect", _connect_postgres)
+        _close_late(engine)
         engine.dispose()
+
+
+def _close_late(engine: Engine) -> None:
+    """Have a connection closed that comes back after its engine was disposed of, from a thread that waited for the
+    database. SQLAlchemy would put it into the pool that nobody has any more, open until that is collected."""
+
+    def opened(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info[_POOL] = engine.pool
+
+    def back(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        if record.info.get(_POOL, engine.pool) is not engine.pool:
+            record.close()
+
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "checkin", back)
 
 
 def writing(connection: Connection) -> Connection:
