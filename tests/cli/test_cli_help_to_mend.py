@@ -96,14 +96,48 @@ def test_who_may_see_no_hands_is_told_of_none(run: Run, gateway: StandIn) -> Non
     assert "There are" not in result.stderr
 
 
-def test_a_step_on_an_unknown_hand_is_shown_with_the_known_ones(run: Run, gateway: StandIn) -> None:
-    step = {"id": "s1", "hand": "gti", "action": "x", "status": "denied", "decision": None,
+HANDS = [{"id": "sql", "state": "pinned"}, {"id": "git", "state": "drifted"}, {"id": "files", "state": "pinned"}]
+INSTEAD = [
+    ("gti", "There are these hands: files, sql.", "drifted"),
+    ("git", "files, sql. git is drifted: an operator looks at it with 'handrail hands show git'.", "git, "),
+]
+
+
+@pytest.mark.parametrize(("hand", "told", "never"), INSTEAD, ids=["unknown", "drifted"])
+def test_a_step_on_a_hand_that_cannot_be_used_is_shown_with_those_that_can(
+    run: Run, gateway: StandIn, hand: str, told: str, never: str
+) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": HANDS}))
+    step = {"id": "s1", "hand": hand, "action": "x", "status": "denied", "decision": None,
             "error": {"code": "schema.unknown_hand", "text": "No such hand is available to you."}}  # fmt: skip
     view = {"plan_id": "aa" * 32, "context_id": "c1", "status": "done", "steps": [step]}
     gateway.next("GET", f"/v1/plans/{'aa' * 32}", lambda _: JSONResponse(view))
     result = run("plan", "show", "aa" * 32)
     assert result.exit_code == 1
-    assert "There are these hands: git." in result.stderr
+    assert told in result.stderr
+    assert never not in result.stderr
+
+
+@pytest.mark.parametrize(("hand", "told", "never"), INSTEAD, ids=["unknown", "drifted"])
+def test_a_run_with_a_hand_that_cannot_be_used_is_told_of_those_that_can(
+    run: Run, gateway: StandIn, hand: str, told: str, never: str
+) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": HANDS}))
+    why = f"There is no hand {hand} that you may see."
+    gateway.next("POST", "/v1/runs", lambda _: problem("request.not_found", 404, kind="hand", id=hand, why=why))
+    result = run("run", "Look.", "--hand", hand, "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["code"], error["detail"]) == ("request.not_found", why)
+    assert told in error["hint"]
+    assert never not in error["hint"]
+
+
+def test_a_run_with_an_unknown_hand_of_who_may_see_none_says_what_the_gateway_says(run: Run, gateway: StandIn) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: problem("auth.forbidden", 403))
+    gateway.next("POST", "/v1/runs", lambda _: problem("request.not_found", 404, kind="hand", id="gti"))
+    error = json.loads(run("run", "Look.", "--hand", "gti", "--json").stdout)["error"]
+    assert (error["code"], error["request_id"]) == ("request.not_found", "req-1")
 
 
 ASKING = [["approvals", "approve", "ap-1"], ["approvals", "refuse", "ap-1"], ["hands", "pin", "git"],
