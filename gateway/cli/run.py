@@ -78,9 +78,9 @@ def run(
 def _followed(session: Session, view: dict[str, Any]) -> dict[str, Any]:
     """The run once it has ended; what becomes of it meanwhile goes to standard error."""
     run_id = str(view["run_id"])
-    session.out.note(f"{run_id}: asked {view.get('brain')}. To end it: handrail runs cancel {run_id}")
+    session.out.note(f"{run_id}: begun; its brain is {view.get('brain')}. To end it: handrail runs cancel {run_id}")
     asked = 0
-    with session.out.busy(f"{view.get('brain')} is asked") as busy:
+    with session.out.busy(f"{run_id} has begun") as busy:
         for event in session.client.follow_run(run_id):
             turn = event["data"]
             if event["event"] == "done":

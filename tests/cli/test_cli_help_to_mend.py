@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
@@ -131,6 +131,22 @@ def test_a_run_with_a_hand_that_cannot_be_used_is_told_of_those_that_can(
     assert (error["code"], error["detail"]) == ("request.not_found", why)
     assert told in error["hint"]
     assert never not in error["hint"]
+
+
+def test_a_run_whose_brain_has_no_key_says_so_and_of_nobody_that_it_was_asked(run: Run, gateway: StandIn) -> None:
+    begun = {"run_id": f"run_{'0' * 32}", "status": "running", "brain": "claude"}
+    error = {"code": "secret.missing", "text": "Missing.", "why": "Keep the hand's key"}
+    ended = {**begun, "status": "failed", "error": error, "steps": 1, "tokens": 0}
+    gateway.next("POST", "/v1/runs", lambda _: JSONResponse(begun))
+    stream = f"id: 1\nevent: done\ndata: {json.dumps(ended)}\n\n"
+    gateway.next(
+        "GET", f"/v1/runs/{begun['run_id']}/events", lambda _: Response(stream, media_type="text/event-stream")
+    )
+    result = run("run", "Look.")
+    assert result.exit_code == 1
+    assert f"{begun['run_id']}: begun; its brain is claude. To end it:" in result.stderr
+    assert "Keep the hand's key" in result.stdout
+    assert "asked" not in result.output
 
 
 def test_a_run_with_an_unknown_hand_of_who_may_see_none_says_what_the_gateway_says(run: Run, gateway: StandIn) -> None:
