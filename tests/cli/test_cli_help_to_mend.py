@@ -72,6 +72,15 @@ def test_a_plan_that_was_sent_before_is_answered_with_where_it_is(run: Run, gate
     assert (error["code"], error["plan_id"]) == ("verify.replayed", plan_id)
 
 
+def test_a_plan_signed_by_the_key_of_another_is_told_whose_key_signs(
+    run: Run, gateway: StandIn, key_file: Path
+) -> None:
+    token = jws(run, key_file, actions("git_status"))
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.subject", 403))
+    error = json.loads(run("plan", "submit", "-", "--json", stdin=token).stdout)["error"]
+    assert error["hint"].startswith("Sign with the key of the principal that submits")
+
+
 def test_receipts_need_a_directory_that_can_be_made(run: Run, key_file: Path, tmp_path: Path) -> None:
     run("plan", "submit", "-", stdin=jws(run, key_file, actions("git_status")))
     (tmp_path / "file").touch()
