@@ -1,7 +1,8 @@
 """``handrail hands``: list hands, pin their manifests, check them, and declare one from an OpenAPI document."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Yes
 from gateway.reasons import Reason
+from hand_adapters.declared import State
 
 app = noun("hands")
 app.add_typer(hands_check.app)
@@ -96,12 +98,26 @@ def pin(
     return Exit.GOOD
 
 
-def known_hands(session: Session) -> str:
-    """The ids of the hands that the caller may see; empty where there is none, or the caller may see none."""
+def instead_of(session: Session, named: Collection[str]) -> str:
+    """Which hands can be used in the place of some that cannot, and why those cannot; empty where the caller may see
+    no hands."""
+    states = _states(session)
+    usable = ", ".join(name for name, state in states.items() if state == State.PINNED)
+    told = [f"There are these hands: {usable}."] if usable else []
+    told += (
+        f"{name} is {state}: an operator looks at it with 'handrail hands show {name}'."
+        for name, state in states.items()
+        if name in named and state != State.PINNED
+    )
+    return " ".join(told)
+
+
+def _states(session: Session) -> dict[str, str]:
+    """The state of each hand that the caller may see."""
     try:
-        return ", ".join(sorted(str(item.get("id")) for item in session.client.hands()))
+        return {item["id"]: item["state"] for item in sorted(session.client.hands(), key=itemgetter("id"))}
     except HandrailProblem:
-        return ""
+        return {}
 
 
 @contextmanager
@@ -110,7 +126,7 @@ def hand_named(session: Session, hand_id: str) -> Iterator[None]:
     try:
         yield
     except HandrailProblem as exc:
-        there = known_hands(session) if exc.code == Reason.REQUEST_NOT_FOUND else ""
+        there = ", ".join(_states(session)) if exc.code == Reason.REQUEST_NOT_FOUND else ""
         if not there:
             raise
         raise Stop(f"{hand_id}: no such hand", f"There are: {there}.", Exit.NEGATIVE) from None

@@ -6,6 +6,10 @@ from typing import Any, Final
 from gateway.reasons import Conflict, Reason
 
 _SIGN_AGAIN: Final = "Sign it again and send it at once: handrail plan sign PLAN.json"
+_SUBJECT: Final = (
+    "Sign with the key of the principal that submits, without --subject, or have the issuer registered with "
+    "--speaks-for."
+)
 _PLAN: Final = "Mend the plan (docs/concepts.md says what one is), sign it again and submit it."
 _LATER: Final = (
     "Try again in a moment; if it stays, its operator sees why in the gateway's log and with handrail doctor."
@@ -48,7 +52,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.VERIFY_REVOKED_KEY: "Sign with a key that is valid now; 'handrail issuers list' shows them.",
     Reason.VERIFY_AUDIENCE: "Sign for this gateway: 'handrail plan sign' without --audience asks it for its name.",
     Reason.VERIFY_TENANT: "Sign for your tenant: 'handrail plan sign' without --tenant asks the gateway for it.",
-    Reason.VERIFY_SUBJECT: "Leave --subject out, or have the issuer registered with --speaks-for.",
+    Reason.VERIFY_SUBJECT: _SUBJECT,
     Reason.VERIFY_EXPIRED: _SIGN_AGAIN,
     Reason.VERIFY_NOT_YET_VALID: "Set this machine's clock right, then sign it again.",
     Reason.VERIFY_LIFETIME: "Sign it again with a shorter --lifetime.",

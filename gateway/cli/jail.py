@@ -13,10 +13,11 @@ from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.jailing import jailing
 from gateway.cli.options import Config
 from gateway.cli.output import Output
+from gateway.cli.saving import Force, refuse_existing
 from gateway.safe import safe
 from gateway.settings import Settings, load
 from hand_adapters.jail import Completed, JailError, JailSpec, landlock_exec
-from hand_adapters.jail.landlock_exec import BUILT
+from hand_adapters.jail.landlock_exec import BUILT, CompilerError
 
 app = noun("jail")
 STDIN_MAX_BYTES: Final = 16 * 2**20
@@ -66,14 +67,24 @@ def build(
         typer.Option(help="Another place for it, named by [jail] landlock_exec.", show_default="its own"),
     ] = BUILT,
     compiler: Annotated[str, typer.Option(help="C compiler.")] = "cc",
+    force: Force = False,
 ) -> Exit:
-    """Compile the program that applies Landlock's rules about files in jails."""
+    """Compile the program that applies Landlock's rules about files in jails.
+
+    What an earlier build made is replaced; any other file only with --force.
+    """
+    target = output.absolute()
+    if target.is_dir():
+        raise Stop(f"{target} is a directory", "Name a file: --output FILE", code=Code.FILE)
+    if not landlock_exec.was_built(target):
+        refuse_existing(target, force=force)
     try:
-        built = landlock_exec.build(output.absolute(), compiler)
+        built = landlock_exec.build(target, compiler)
+    except CompilerError as exc:
+        raise Stop(exc.detail, "Install a C compiler (apt-get install gcc), or name another: --compiler CC") from None
     except JailError as exc:
-        raise Stop(
-            exc.detail, "Install a C compiler (apt-get install gcc), or say where you may write: --output"
-        ) from None
+        hint = "Name a file in a directory that is there, where you may write: --output FILE"
+        raise Stop(exc.detail, hint, code=Code.FILE) from None
     document = {"path": str(built.path), "sha256": built.sha256}
     out.show(document, lambda: out.facts(document.items()))
     return Exit.GOOD

@@ -16,7 +16,7 @@ from handrail.strict import parse
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop, unreadable
-from gateway.cli.hands import known_hands
+from gateway.cli.hands import instead_of
 from gateway.cli.hints import HINTS
 from gateway.cli.output import Output, said_facts
 from gateway.cli.saving import Force, make_directory, save
@@ -135,10 +135,13 @@ def verdict(view: Mapping[str, Any]) -> Exit:
 
 def _show(session: Session, view: Mapping[str, Any]) -> None:
     show_plan(session.out, view)
-    steps = view.get("steps", [])
-    if any((step.get("error") or {}).get("code") == Reason.SCHEMA_UNKNOWN_HAND for step in steps):
-        there = known_hands(session)
-        session.out.note(f"There are these hands: {there}." if there else HINTS[Reason.SCHEMA_UNKNOWN_HAND])
+    unknown = {
+        str(step.get("hand"))
+        for step in view.get("steps", [])
+        if (step.get("error") or {}).get("code") == Reason.SCHEMA_UNKNOWN_HAND
+    }
+    if unknown:
+        session.out.note(instead_of(session, unknown) or HINTS[Reason.SCHEMA_UNKNOWN_HAND])
 
 
 def show_plan(out: Output, view: Mapping[str, Any]) -> None:

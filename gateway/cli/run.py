@@ -4,12 +4,15 @@ import sys
 from typing import Annotated, Any, Final
 
 import typer
+from handrail import HandrailProblem
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.hands import instead_of
 from gateway.cli.output import Output
 from gateway.cli.runs import show_run, used, verdict
+from gateway.reasons import Reason
 
 app = noun("run")
 
@@ -47,18 +50,25 @@ def run(
     words = sys.stdin.read(PROMPT_MAX_CHARACTERS + 1) if prompt == "-" else prompt
     if not words.strip() or len(words) > PROMPT_MAX_CHARACTERS:
         raise Stop(f"the prompt is empty, or longer than {PROMPT_MAX_CHARACTERS} characters", "Say what is wanted.")
-    view = session.client.begin_run(
-        words,
-        system=system,
-        purpose=purpose,
-        brain=brain,
-        hands=hand,
-        data_classes=data_class,
-        steps=steps,
-        tokens=tokens,
-        money=money,
-        deadline_seconds=deadline,
-    )
+    try:
+        view = session.client.begin_run(
+            words,
+            system=system,
+            purpose=purpose,
+            brain=brain,
+            hands=hand,
+            data_classes=data_class,
+            steps=steps,
+            tokens=tokens,
+            money=money,
+            deadline_seconds=deadline,
+        )
+    except HandrailProblem as exc:
+        absent = exc.code == Reason.REQUEST_NOT_FOUND and exc.facts.get("kind") == "hand"
+        hint = instead_of(session, [str(exc.facts.get("id"))]) if absent else ""
+        if not hint:
+            raise
+        raise Stop(str(exc.facts.get("why")), hint, Exit.NEGATIVE, code=Reason.REQUEST_NOT_FOUND) from None
     if not detach:
         view = _followed(session, view)
     session.out.show(view, lambda: _show(session.out, view))
@@ -68,9 +78,9 @@ def run(
 def _followed(session: Session, view: dict[str, Any]) -> dict[str, Any]:
     """The run once it has ended; what becomes of it meanwhile goes to standard error."""
     run_id = str(view["run_id"])
-    session.out.note(f"{run_id}: asked {view.get('brain')}. To end it: handrail runs cancel {run_id}")
+    session.out.note(f"{run_id}: begun; its brain is {view.get('brain')}. To end it: handrail runs cancel {run_id}")
     asked = 0
-    with session.out.busy(f"{view.get('brain')} is asked") as busy:
+    with session.out.busy(f"{run_id} has begun") as busy:
         for event in session.client.follow_run(run_id):
             turn = event["data"]
             if event["event"] == "done":

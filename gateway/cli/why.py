@@ -46,6 +46,7 @@ def _only_step(session: Session, plan_id: str) -> str:
 def _show(out: Output, document: dict[str, Any]) -> None:
     decision = document.get("decision") or {}
     error = document.get("error") or {}
+    seen = document.get("input")
     out.facts(
         [
             ("decision", decision.get("effect")),
@@ -66,10 +67,10 @@ def _show(out: Output, document: dict[str, Any]) -> None:
             ]
             for reason in document.get("reasons") or []
         ),
-        "No rule spoke: a step that no rule allows is denied.",
+        "No rule spoke: a step that no rule allows is denied." if decision or seen else "No rule was asked.",
     )
     out.section("input the rules saw:", style="bold")
-    if document.get("input") is None:
-        out.line("none (the step never reached policy, or its input was erased)")
+    if seen is not None:
+        out.block(seen)
     else:
-        out.block(document["input"])
+        out.line("none (it was erased)" if decision else "none (the step did not reach policy)")

@@ -84,16 +84,23 @@ def key_refused(hand: str, manifest: Manifest | None) -> str:
     """What to do where an endpoint does not let a hand in (401)."""
     if manifest is None or not manifest.secrets:
         return no_key(hand)
-    names = ", ".join(sorted(secret.name for secret in manifest.secrets))
+    names, one = _names(manifest)
     return (
-        f"The endpoint does not take {names}. Put another value in its place: handrail secrets rotate NAME --file FILE"
+        f"The endpoint does not take {names}. Put another value in its place: handrail secrets rotate {one} --file FILE"
     )
 
 
 def key_missing(manifest: Manifest | None) -> str:
     """What to do where a hand has no value of a secret that it declares."""
-    names = "NAME" if manifest is None else ", ".join(sorted(secret.name for secret in manifest.secrets))
-    return f"Keep the hand's key ({names}): handrail secrets set NAME --file FILE"
+    names, one = _names(manifest)
+    said = f" ({names})" if names else ""
+    return f"Keep the hand's key{said}: handrail secrets set {one} --file FILE"
+
+
+def _names(manifest: Manifest | None) -> tuple[str, str]:
+    """The names of a hand's secrets, and what stands for the name of one in a command."""
+    names = [] if manifest is None else sorted(secret.name for secret in manifest.secrets)
+    return ", ".join(names), names[0] if len(names) == 1 else "NAME"
 
 
 def no_key(hand: str) -> str:

@@ -54,6 +54,8 @@ class Report:
             words += ["--action", verdict.action]
         for action in sorted(self.options.allow_effects):
             words += ["--allow-effects", action]
+        if self.options.digest is not None:
+            words += ["--digest", self.options.digest]
         return shlex.join([*words, *self.options.words])
 
     def text(self) -> str:

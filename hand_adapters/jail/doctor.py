@@ -14,7 +14,6 @@ from typing import Final
 
 from gateway.settings import JailSettings
 from hand_adapters.jail import cgroups, landlock, landlock_exec, layers
-from hand_adapters.jail.landlock_exec import BUILD
 from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_switch
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
@@ -151,7 +150,8 @@ def diagnose_landlock(settings: JailSettings) -> Finding:
     try:
         confining = landlock_exec.find(settings.landlock_exec) if version >= landlock.FILES_ABI else None
     except JailError as exc:
-        return Finding("landlock", ok=False, detail=exc.detail, remedy=f"Build it anew ({BUILD}), or take it away.")
+        remedy = landlock_exec.remedy(settings.landlock_exec)
+        return Finding("landlock", ok=False, detail=exc.detail, remedy=remedy)
     there = layers.held(version, confining)
     if version and confining is None:
         there = (*there, "files of python and wasm hands")

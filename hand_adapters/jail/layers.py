@@ -99,7 +99,7 @@ def examine(settings: JailSettings) -> tuple[Layers | None, list[str]]:
     try:
         confining = landlock_exec.find(settings.landlock_exec) if version >= landlock.FILES_ABI else None
     except JailError as exc:
-        return None, [f"{exc.detail}. Build it anew ({BUILD}), or take it away."]
+        return None, [f"{exc.detail}. {landlock_exec.remedy(settings.landlock_exec)}"]
     if settings.landlock_required and (advice := landlock_advice(version, confining)):
         there = ", ".join(held(version, confining)) or "nothing"
         return None, [f"jail.landlock_required is set, and Landlock holds {there}. {advice}"]

@@ -88,6 +88,28 @@ def test_why_names_file_line_and_input(run: Run, step: list[str]) -> None:
         assert word in result.output
 
 
+@pytest.mark.parametrize(
+    ("decision", "seen", "told", "never"),
+    [
+        (None, None, ["No rule was asked.", "none (the step did not reach policy)"], "No rule spoke"),
+        ({"effect": "deny"}, None, ["No rule spoke", "none (it was erased)"], "No rule was asked"),
+        ({"effect": "deny"}, {"v": 1}, ["No rule spoke", '"v": 1'], "No rule was asked"),
+        (None, {"v": 1}, ["No rule spoke", '"v": 1'], "No rule was asked"),
+    ],
+    ids=["before policy", "erased", "no rule spoke", "to be judged anew"],
+)
+def test_why_tells_a_step_that_no_rule_was_asked_about(
+    run: Run, gateway: StandIn, decision: Any, seen: Any, told: list[str], never: str
+) -> None:
+    error = {"code": "schema.unknown_hand", "text": "No such hand is available to you."}
+    document = {"plan_id": PLAN_ID, "step_id": "s1", "status": "denied", "decision": decision, "reasons": [],
+                "error": error, "input": seen}  # fmt: skip
+    gateway.next("GET", f"/v1/plans/{PLAN_ID}/steps/s1/why", lambda _: JSONResponse(document))
+    output = run("why", f"{PLAN_ID}/s1").output
+    assert all(words in output for words in told), output
+    assert never not in output
+
+
 def test_why_of_a_plan_of_one_step_needs_no_step(run: Run, gateway: StandIn) -> None:
     gateway.plans[PLAN_ID] = {"plan_id": PLAN_ID, "steps": [{"id": "s1"}]}
     result = run("why", PLAN_ID)

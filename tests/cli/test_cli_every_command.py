@@ -240,7 +240,9 @@ def test_a_noun_says_of_itself_what_the_list_says_of_it(name: str) -> None:
 DIRECTORIES = {"backup create"}
 """They make a new directory, and never write into one that is there."""
 WRITING = sorted(
-    name for name in set(EVERY) - DIRECTORIES if "--out" in {opt for item in parameters(name) for opt in item.opts}
+    name
+    for name in set(EVERY) - DIRECTORIES
+    if {"--out", "--output"} & {opt for item in parameters(name) for opt in item.opts}
 )
 PRIVATE = {
     "controls report",
@@ -256,8 +258,8 @@ PRIVATE = {
 }
 TARGETS = {"plan receipts": "jti-1.json"}
 """Where what ``--out`` names is a directory: the file in it that is written."""
-ELSEWHERE = {"policy build", "policy suggest", "policy show", "keys ceremony make", "hands listing"}
-"""They need a repository, a whole bundle, several people or a server: tests of their own hold the same."""
+ELSEWHERE = {"policy build", "policy suggest", "policy show", "keys ceremony make", "hands listing", "jail build"}
+"""They need a repository, a whole bundle, several people, a server or a compiler: tests of their own hold the same."""
 
 
 def test_every_command_that_writes_a_file_can_be_forced() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
@@ -72,6 +72,15 @@ def test_a_plan_that_was_sent_before_is_answered_with_where_it_is(run: Run, gate
     assert (error["code"], error["plan_id"]) == ("verify.replayed", plan_id)
 
 
+def test_a_plan_signed_by_the_key_of_another_is_told_whose_key_signs(
+    run: Run, gateway: StandIn, key_file: Path
+) -> None:
+    token = jws(run, key_file, actions("git_status"))
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.subject", 403))
+    error = json.loads(run("plan", "submit", "-", "--json", stdin=token).stdout)["error"]
+    assert error["hint"].startswith("Sign with the key of the principal that submits")
+
+
 def test_receipts_need_a_directory_that_can_be_made(run: Run, key_file: Path, tmp_path: Path) -> None:
     run("plan", "submit", "-", stdin=jws(run, key_file, actions("git_status")))
     (tmp_path / "file").touch()
@@ -96,14 +105,64 @@ def test_who_may_see_no_hands_is_told_of_none(run: Run, gateway: StandIn) -> Non
     assert "There are" not in result.stderr
 
 
-def test_a_step_on_an_unknown_hand_is_shown_with_the_known_ones(run: Run, gateway: StandIn) -> None:
-    step = {"id": "s1", "hand": "gti", "action": "x", "status": "denied", "decision": None,
+HANDS = [{"id": "sql", "state": "pinned"}, {"id": "git", "state": "drifted"}, {"id": "files", "state": "pinned"}]
+INSTEAD = [
+    ("gti", "There are these hands: files, sql.", "drifted"),
+    ("git", "files, sql. git is drifted: an operator looks at it with 'handrail hands show git'.", "git, "),
+]
+
+
+@pytest.mark.parametrize(("hand", "told", "never"), INSTEAD, ids=["unknown", "drifted"])
+def test_a_step_on_a_hand_that_cannot_be_used_is_shown_with_those_that_can(
+    run: Run, gateway: StandIn, hand: str, told: str, never: str
+) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": HANDS}))
+    step = {"id": "s1", "hand": hand, "action": "x", "status": "denied", "decision": None,
             "error": {"code": "schema.unknown_hand", "text": "No such hand is available to you."}}  # fmt: skip
     view = {"plan_id": "aa" * 32, "context_id": "c1", "status": "done", "steps": [step]}
     gateway.next("GET", f"/v1/plans/{'aa' * 32}", lambda _: JSONResponse(view))
     result = run("plan", "show", "aa" * 32)
     assert result.exit_code == 1
-    assert "There are these hands: git." in result.stderr
+    assert told in result.stderr
+    assert never not in result.stderr
+
+
+@pytest.mark.parametrize(("hand", "told", "never"), INSTEAD, ids=["unknown", "drifted"])
+def test_a_run_with_a_hand_that_cannot_be_used_is_told_of_those_that_can(
+    run: Run, gateway: StandIn, hand: str, told: str, never: str
+) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": HANDS}))
+    why = f"There is no hand {hand} that you may see."
+    gateway.next("POST", "/v1/runs", lambda _: problem("request.not_found", 404, kind="hand", id=hand, why=why))
+    result = run("run", "Look.", "--hand", hand, "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["code"], error["detail"]) == ("request.not_found", why)
+    assert told in error["hint"]
+    assert never not in error["hint"]
+
+
+def test_a_run_whose_brain_has_no_key_says_so_and_of_nobody_that_it_was_asked(run: Run, gateway: StandIn) -> None:
+    begun = {"run_id": f"run_{'0' * 32}", "status": "running", "brain": "claude"}
+    error = {"code": "secret.missing", "text": "Missing.", "why": "Keep the hand's key"}
+    ended = {**begun, "status": "failed", "error": error, "steps": 1, "tokens": 0}
+    gateway.next("POST", "/v1/runs", lambda _: JSONResponse(begun))
+    stream = f"id: 1\nevent: done\ndata: {json.dumps(ended)}\n\n"
+    gateway.next(
+        "GET", f"/v1/runs/{begun['run_id']}/events", lambda _: Response(stream, media_type="text/event-stream")
+    )
+    result = run("run", "Look.")
+    assert result.exit_code == 1
+    assert f"{begun['run_id']}: begun; its brain is claude. To end it:" in result.stderr
+    assert "Keep the hand's key" in result.stdout
+    assert "asked" not in result.output
+
+
+def test_a_run_with_an_unknown_hand_of_who_may_see_none_says_what_the_gateway_says(run: Run, gateway: StandIn) -> None:
+    gateway.next("GET", "/v1/hands", lambda _: problem("auth.forbidden", 403))
+    gateway.next("POST", "/v1/runs", lambda _: problem("request.not_found", 404, kind="hand", id="gti"))
+    error = json.loads(run("run", "Look.", "--hand", "gti", "--json").stdout)["error"]
+    assert (error["code"], error["request_id"]) == ("request.not_found", "req-1")
 
 
 ASKING = [["approvals", "approve", "ap-1"], ["approvals", "refuse", "ap-1"], ["hands", "pin", "git"],

@@ -624,15 +624,49 @@ def test_what_holds_files_is_built_where_one_says(
     document = json.loads(invoke("jail", "build", "--output", tmp_path / "made", "--json").stdout)
     assert document["path"] == str(tmp_path / "made")
     assert document["sha256"] == hashlib.sha256((tmp_path / "made").read_bytes()).hexdigest()
-    for wrong in (
-        ["--output", tmp_path / "no" / "directory"],
-        ["--output", tmp_path / "b", "--compiler", "no-such-cc"],
-    ):
-        result = invoke("jail", "build", *wrong)
-        assert result.exit_code == 2
-        assert "No such file or directory" in result.stderr
-        assert "apt-get install gcc" in result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"made"}
+    assert invoke("jail", "build", "--output", tmp_path / "made").exit_code == 0, "its own is built anew"
+
+
+@pytest.mark.parametrize(
+    ("output", "compiler", "said", "code"),
+    [
+        ("b", "no-such-cc", "no-such-cc: No such file or directory", "cli.usage"),
+        ("b", "/usr/bin/false", "/usr/bin/false failed: exit status 1", "cli.usage"),
+        ("b", "/usr/bin/true", "what /usr/bin/true made is no program", "cli.usage"),
+        ("no/directory", "cc", "{0}: No such file or directory", "cli.file"),
+        ("there", "cc", "{0} is a directory", "cli.file"),
+    ],
+)
+def test_what_stopped_a_build_is_said_and_a_compiler_only_where_one_lacks(
+    tmp_path: Path, output: str, compiler: str, said: str, code: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    command = ["jail", "build", "--output", tmp_path / output, "--compiler", compiler, "--json"]
+    result = invoke(*command)
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert said.format(tmp_path / output) in error["detail"]
+    assert error["code"] == code
+    assert ("apt-get install gcc" in error["hint"]) == (code == "cli.usage")
+    assert ("--output FILE" in error["hint"]) == (code == "cli.file")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_file_that_no_build_made_is_not_built_over(
+    tmp_path: Path, require_service: Callable[[object, str, str], None]
+) -> None:
+    require_service(shutil.which("cc"), "a C compiler", "Install it: apt-get install gcc.")
+    target = tmp_path / "mine"
+    target.write_text(f"source {'0' * 64}\0")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    for there in (target, link):
+        result = invoke("jail", "build", "--output", there, "--json")
+        assert (result.exit_code, json.loads(result.stdout)["error"]["code"]) == (2, "cli.exists")
+    assert target.read_text().startswith("source ")
+    assert link.is_symlink()
+    assert invoke("jail", "build", "--output", target, "--force").exit_code == 0
+    assert target.read_bytes().startswith(b"\x7fELF")
 
 
 @pytest.mark.jail

@@ -82,6 +82,12 @@ def test_a_manifest_that_is_not_the_reviewed_one_breaks_a_promise(work: Path) ->
     done = check("shelf", "--action", "read", "--digest", "0" * 64)
     assert done.exit_code == 1, done.output
     assert "was reviewed" in done.output
+    [again] = [line.removeprefix("again: handrail ") for line in done.output.splitlines() if "again:" in line]
+    repeated = CliRunner().invoke(app, [*shlex.split(again), "--json"])
+    assert repeated.exit_code == 1, "the same finding"
+    [finding] = [one for one in json.loads(repeated.stdout)["verdicts"] if one["status"] == "broken"]
+    assert "was reviewed" in finding["seen"]
+    assert finding["again"] == again
 
 
 def test_inputs_of_ones_own_are_tried_first(work: Path) -> None:

@@ -469,12 +469,38 @@ def test_it_needs_no_library_and_has_no_memory_that_is_written_and_executed(buil
 
 @pytest.mark.parametrize(
     ("compiler", "said"),
-    [("no-such-compiler", "No such file"), ("/usr/bin/false", "failed"), ("/usr/bin/true", "No such file")],
+    [
+        ("no-such-compiler", "no-such-compiler: No such file"),
+        ("/usr/bin/false", "failed: exit status 1"),
+        ("/usr/bin/true", "made is no program"),
+    ],
 )
-def test_no_compiler_leaves_nothing_behind(tmp_path: Path, compiler: str, said: str) -> None:
-    with pytest.raises(JailError, match=said):
+def test_no_compiler_leaves_what_is_there_and_nothing_else(tmp_path: Path, compiler: str, said: str) -> None:
+    (tmp_path / "made").write_text("earlier")
+    with pytest.raises(landlock_exec.CompilerError, match=said):
         landlock_exec.build(tmp_path / "made", compiler)
-    assert list(tmp_path.iterdir()) == []
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("made", "earlier")]
+
+
+def test_a_compiler_for_another_machine_replaces_nothing(copy: Path) -> None:
+    before = copy.read_bytes()
+    compiler = copy.with_name("cross-cc")
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; printf "\\177ELF\\001" > "$2"\n')
+    compiler.chmod(0o755)
+    with pytest.raises(landlock_exec.CompilerError, match="is no program for"):
+        landlock_exec.build(copy, str(compiler))
+    assert copy.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("how", "is_one"),
+    [("group", True), ("machine", True), ("source", True), ("another", False), ("long", False), ("short", False),
+     ("link", False), ("directory", False), ("pipe", False), ("absent", False)],
+)  # fmt: skip
+def test_an_earlier_build_is_known_by_what_it_says_of_itself(copy: Path, how: str, is_one: bool) -> None:
+    assert landlock_exec.was_built(copy)
+    spoil(copy, how)
+    assert landlock_exec.was_built(copy) == is_one
 
 
 def spoil(path: Path, how: str) -> None:
@@ -517,10 +543,11 @@ def test_a_file_that_cannot_be_believed_ends_every_jail(copy: Path, how: str) ->
     settings = JailSettings(landlock_exec=copy)
     layers, problems = examine(settings)
     assert layers is None
-    assert str(copy) in problems[0]
+    mended = f"handrail jail build --output {copy}, or take [jail] landlock_exec out of the configuration."
+    assert problems[0].endswith(mended)
     [finding] = [one for one in doctor.diagnose(settings) if one.name == "landlock"]
     assert not finding.ok
-    assert "handrail jail build" in finding.remedy
+    assert finding.remedy.endswith(mended)
 
 
 @pytest.mark.parametrize("how", SPOILT)
@@ -531,6 +558,7 @@ def test_nor_is_it_passed_over_where_it_was_built(copy: Path, how: str, monkeypa
     spoil(copy, how)
     with pytest.raises(JailError):
         landlock_exec.find(None)
+    assert doctor.diagnose_landlock(JailSettings()).remedy == "Build it anew (handrail jail build), or take it away."
 
 
 def test_where_it_was_never_built_jails_start_and_the_doctor_says_what_lacks(

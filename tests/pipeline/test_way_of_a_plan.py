@@ -321,6 +321,12 @@ async def test_why_shows_the_rule_its_place_and_the_input(house: House) -> None:
     assert why["input"]["steps"][0]["args"] == {"text": "a"}
 
 
+async def test_why_of_a_step_that_no_rule_was_asked_about_has_no_decision(house: House) -> None:
+    view = await house.plan(step("a", hand="nowhere"))
+    why = await house.evidence.why(view["plan_id"], "a", AUDITOR)
+    assert (why["error"]["code"], why["decision"], why["input"]) == ("schema.unknown_hand", None, None)
+
+
 async def test_a_gateway_at_its_limit_says_so(house: House) -> None:
     house.pipeline.settings = house.settings.model_copy(
         update={"server": house.settings.server.model_copy(update={"plans_max_concurrent": 0})}

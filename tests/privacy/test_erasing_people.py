@@ -48,6 +48,19 @@ async def test_a_customer_is_shown_all_that_is_held_and_then_erased(world: World
     assert ANN not in json.dumps(entry)
 
 
+async def test_why_has_a_decision_whose_input_was_erased(world: World) -> None:
+    """By which it is told from a step that no rule was asked about."""
+    await world.note("bot", ANN, "Ann likes figs")
+    [entry] = (await world.json("GET", "/v1/audit/entries?type=STPEXE", "auditor"))["entries"]
+    path = f"/v1/plans/{entry['entry']['plan_id']}/steps/{entry['entry']['step_id']}/why"
+    before = await world.json("GET", path, "auditor")
+    await world.erase(ANN)
+    after = await world.json("GET", path, "auditor")
+    assert before["input"] is not None
+    assert after["input"] is None
+    assert after["decision"]["effect"] == before["decision"]["effect"] == "allow"
+
+
 async def test_what_concerns_two_people_goes_with_one_and_what_is_the_others_alone_stays(world: World) -> None:
     await world.note("bot", ANN, "Ann met Bob", friend=BOB)
     await world.note("bot", BOB, "Bob alone")

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from gateway.entries import EntryDraft, EntryType
+from gateway.manifest import Manifest
+from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
+from gateway.runs import brains
 from tests.anthropic_api.answers import Answer, Cut, failure
 from tests.anthropic_api.blocks import message, text, thinking, tool_use
 from tests.anthropic_api.server import StandIn
@@ -172,6 +175,7 @@ async def test_a_run_that_cannot_go_on_says_why(here: World, answer: Any, code: 
     assert here.recorded("RUNEND")[0]["reasons"] == [code]
     if problem == "status 401":
         assert "The endpoint does not take claude-key" in view["error"]["why"]
+        assert "handrail secrets rotate claude-key --file FILE" in view["error"]["why"]
 
 
 async def test_the_list_counts_the_tokens_of_the_last_answer(here: World) -> None:
@@ -296,8 +300,16 @@ async def test_no_brain_no_pin_and_no_key_say_what_to_do(tmp_path: Any, api: Any
         await here.gateway.secrets.remove(await here.person("root"), "claude-key")
         view = await here.run()
         assert (view["status"], view["error"]["code"]) == ("failed", "secret.missing")
-        assert "claude-key" in view["error"]["why"]
+        assert "handrail secrets set claude-key --file FILE" in view["error"]["why"]
         assert api.asked == []
+
+
+def test_of_several_secrets_it_is_not_guessed_which_one_lacks() -> None:
+    uses = tuple(SecretUse(name, name, SecretPlace.BEARER, ("https://a.example:443",)) for name in ("b", "a"))
+    manifest = Manifest("claude", "anthropic", {}, secrets=uses)
+    assert brains.key_missing(manifest).endswith("(a, b): handrail secrets set NAME --file FILE")
+    assert brains.key_refused("claude", manifest).endswith("handrail secrets rotate NAME --file FILE")
+    assert brains.key_missing(None) == "Keep the hand's key: handrail secrets set NAME --file FILE"
 
 
 async def test_a_silent_model_ends_with_the_deadline(here: World) -> None:
