@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.tool_names import tool_name
 
+from gateway.tool_names import tool_name
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.mcp_conformance.legs import SERVER, everything, governed
