@@ -46,11 +46,16 @@ def _system_arguments() -> tuple[str, ...]:
 
 
 @functools.cache
-def mounts() -> tuple[tuple[str, bool], ...]:
-    """(path, writable) of what every jail has mounted beside its binds, for Landlock's rules."""
+def mounts() -> tuple[tuple[str, bool, str], ...]:
+    """(path, writable, the host's path of its files) of what every jail has mounted beside its binds, for Landlock's
+    rules."""
     system = [path for path in SYSTEM_DIRECTORIES if Path(path).is_dir() and not Path(path).is_symlink()]
     writable = ("/dev/shm", "/tmp")  # noqa: S108
-    return (*((path, False) for path in ("/", "/proc", "/dev", "/etc", *system)), *((path, True) for path in writable))
+    return (
+        *((path, False, "") for path in ("/", "/proc", "/dev", "/etc")),
+        *((path, False, os.path.realpath(path)) for path in system),
+        *((path, True, "") for path in writable),
+    )
 
 
 def last_arguments() -> list[str]:
@@ -134,3 +139,43 @@ def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, boo
             raise JailError(f"bind source {bind.source} is not a directory or file of data")
         resolved.append((str(source), target, bind.writable))
     return sorted(resolved, key=lambda item: item[1].count("/"))
+
+
+def check_executed(program: str, binds: Sequence[tuple[str, str, bool]]) -> None:
+    """Refuse binds by which a jail could write what it executes. Landlock would end the start, without a word of why.
+
+    Args:
+        program: its path in the jail.
+        binds: as :func:`resolve_binds` returns them.
+
+    Raises:
+        JailError: for a writable bind that shares files with the program's, or with a system directory.
+    """
+    shown_at, lies_at = _where(program, binds)
+    for source, target, writable in binds:
+        if not writable:
+            continue
+        for directory in filter(os.path.isdir, SYSTEM_DIRECTORIES):
+            system = os.path.realpath(directory)
+            if _overlap(source, system) or Path(target).is_relative_to(system):
+                raise JailError(
+                    f"the writable bind of {source} at {target} is in {directory}, from which every jail executes; "
+                    "bind it read-only or elsewhere, or say jail_profile = 'build'"
+                )
+        if _overlap(source, os.path.realpath(lies_at)) or (shown_at and Path(target).is_relative_to(shown_at)):
+            raise JailError(
+                f"{program} is not executed: the bind of {source} at {target} is writable and shares a directory with "
+                "it; give the program a place of its own, or say jail_profile = 'build'"
+            )
+
+
+def _where(program: str, binds: Sequence[tuple[str, str, bool]]) -> tuple[str, str]:
+    """The target of the bind that shows a program, if one does, and its path on the host."""
+    for source, target, _ in sorted(binds, key=lambda bind: len(bind[1]), reverse=True):
+        if Path(program).is_relative_to(target):
+            return target, str(Path(source, Path(program).relative_to(target)))
+    return "", program
+
+
+def _overlap(one: str, other: str) -> bool:
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)

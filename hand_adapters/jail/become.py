@@ -21,6 +21,7 @@ Setup = dict[str, Any]
 def build_stage(setup: Setup) -> None:
     """In the launcher's own mount namespace, once: the /etc that every jail sees, and ``landlock-exec``."""
     stage = setup["stage"]
+    os.umask(0o022)  # jails read it as another user
     kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=16m,mode=0755")
     for name in ("etc", "binds"):
         os.mkdir(f"{stage}/{name}")
@@ -169,18 +170,21 @@ def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> tu
         all of bwrap's options but descriptors, and what is mounted in the jail then.
     """
     stage = setup["stage"]
-    opened = [(kernel.open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
+    opened = [
+        (kernel.open_without_symlinks(source), source, target, writable)
+        for source, target, writable in message["binds"]
+    ]
     arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
-    mounts = [landlock.Mount(path, writable) for path, writable in message["mounts"]]
+    mounts = [landlock.Mount(path, writable, files=files) for path, writable, files in message["mounts"]]
     if opened or scratch:
         kernel.mount("handrail", f"{stage}/binds", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=256k,mode=0755")
-    for number, (descriptor, target, writable) in enumerate(opened):
+    for number, (descriptor, source, target, writable) in enumerate(opened):
         place = f"{stage}/binds/{number}"
         is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
         kernel.bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
         os.close(descriptor)
         arguments += ["--bind" if writable else "--ro-bind", place, target]
-        mounts.append(landlock.Mount(target, writable, is_directory))
+        mounts.append(landlock.Mount(target, writable, is_directory, source))
     for descriptor in scratch:
         place = f"{stage}/binds/scratch"
         os.mkdir(place)

@@ -14,7 +14,15 @@ from typing import Any
 from gateway.canonical import canonical
 from gateway.settings import JailSettings
 from hand_adapters.jail import ownership
-from hand_adapters.jail.arguments import check, first_arguments, last_arguments, mounts, resolve_binds, rlimits
+from hand_adapters.jail.arguments import (
+    check,
+    check_executed,
+    first_arguments,
+    last_arguments,
+    mounts,
+    resolve_binds,
+    rlimits,
+)
 from hand_adapters.jail.handover import Handover
 from hand_adapters.jail.layers import Layers, examine
 from hand_adapters.jail.link import Link
@@ -112,6 +120,8 @@ class Jail:
             raise JailError(f"the profile {spec.profile!r} has no sockets, and this hand names hosts (egress)")
         path, needed = program(spec.argv[0], spec.binds)
         binds = resolve_binds((*_missing_from(needed, spec.binds), *spec.binds), self._home)
+        if not profile.executes_written:
+            check_executed(path, binds)
         layers = await self._layers()
         link = await self._open(layers)
         key = next(self._keys)

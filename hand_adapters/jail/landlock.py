@@ -106,11 +106,22 @@ def restrict_files(version: int, rights: Mapping[str, int] = MappingProxyType({}
 
 
 class Mount(NamedTuple):
-    """A place of a jail where something is mounted."""
+    """A place of a jail where something is mounted.
+
+    Attributes:
+        files: where its files lie, by a path outside; empty where no other mount can have them. Rules are about files,
+            so whoever may write one by one mount and execute it by another may execute what they wrote.
+    """
 
     path: str
     writable: bool
     is_directory: bool = True
+    files: str = ""
+
+    def shares(self, other: "Mount") -> bool:
+        """Whether a file may be reached by both."""
+        mine, others = f"{self.files.rstrip('/')}/", f"{other.files.rstrip('/')}/"
+        return bool(self.files and other.files) and (mine.startswith(others) or others.startswith(mine))
 
 
 def rights_of(mounts: Iterable[Mount], version: int, *, executes_written: bool = False) -> dict[str, int]:
@@ -119,11 +130,11 @@ def rights_of(mounts: Iterable[Mount], version: int, *, executes_written: bool =
 
     A right reaches everything below, other mounts as well. So the root directory is only for reading, and so is what is
     read-only and has something writable mounted below it, unless that may be executed. No device can be made anywhere;
-    those of ``/dev`` may be used.
+    those of ``/dev`` may be used. What is read-only and shares files with something writable is not executed either.
     """
     everything = file_rights(version)
     last = {mount.path: mount for mount in mounts}
-    written = [] if executes_written else [f"{mount.path}/" for mount in last.values() if mount.writable]
+    written = [] if executes_written else [mount for mount in last.values() if mount.writable]
     found = {}
     for path, mount in last.items():
         rights = READ_FILE | READ_DIR
@@ -133,7 +144,7 @@ def rights_of(mounts: Iterable[Mount], version: int, *, executes_written: bool =
             pass
         elif mount.writable:
             rights |= everything & ~(MAKE_CHAR | MAKE_BLOCK | (0 if executes_written else EXECUTE))
-        elif not any(other.startswith(f"{path.rstrip('/')}/") for other in written):
+        elif not any(one.path.startswith(f"{path.rstrip('/')}/") or one.shares(mount) for one in written):
             rights |= EXECUTE
         found[path] = rights if mount.is_directory else rights & OF_A_FILE
     return found
@@ -142,7 +153,11 @@ def rights_of(mounts: Iterable[Mount], version: int, *, executes_written: bool =
 def rights_of_mounts(mountinfo: str, version: int) -> dict[str, int]:
     """:func:`rights_of` what the text of a jail's ``/proc/self/mountinfo`` (proc(5)) lists."""
     lines = [line.split() for line in mountinfo.splitlines()]
-    return rights_of([Mount(_unescaped(words[4]), "rw" in words[5].split(",")) for words in lines], version)
+    mounts = [
+        Mount(_unescaped(words[4]), "rw" in words[5].split(","), files=f"{words[2]}:{_unescaped(words[3])}")
+        for words in lines
+    ]
+    return rights_of(mounts, version)
 
 
 def _unescaped(word: str) -> str:

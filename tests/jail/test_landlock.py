@@ -133,9 +133,9 @@ async def test_a_refusal_of_the_kernel_is_an_error_and_no_weaker_jail() -> None:
 
 
 def test_rights_of_a_jails_mounts() -> None:
-    line = "24 1 0:20 / {} {},relatime - tmpfs tmpfs rw"
+    line = "24 1 0:{} / {} {},relatime - tmpfs tmpfs rw"
     mounts = {"/": "ro", "/usr": "ro", "/proc": "rw", "/dev": "ro", "/tmp": "rw", "/dev/null": "rw", "/a\\040b": "ro"}
-    text = "\n".join(line.format(path, how) for path, how in mounts.items())
+    text = "\n".join(line.format(number, path, how) for number, (path, how) in enumerate(mounts.items()))
     found = landlock.rights_of_mounts(text, 6)
     assert set(found) == {"/", "/usr", "/proc", "/dev", "/tmp", "/dev/null", "/a b"}
     assert {path for path, rights in found.items() if rights & landlock.EXECUTE} == {"/usr", "/a b"}
@@ -146,12 +146,24 @@ def test_rights_of_a_jails_mounts() -> None:
 
 def test_what_is_writable_below_what_is_read_only_is_not_executed() -> None:
     """A rule about a directory holds for what is mounted below it, too."""
-    line = "24 1 0:20 / {} {},relatime - tmpfs tmpfs rw"
+    line = "24 1 0:{} / {} {},relatime - tmpfs tmpfs rw"
     mounts = {"/": "ro", "/work": "ro", "/work/out": "rw", "/work/bin": "ro", "/workshop": "ro"}
-    text = "\n".join(line.format(path, how) for path, how in mounts.items())
+    text = "\n".join(line.format(number, path, how) for number, (path, how) in enumerate(mounts.items()))
     found = landlock.rights_of_mounts(text, 6)
     assert {path for path, rights in found.items() if rights & landlock.EXECUTE} == {"/work/bin", "/workshop"}
     assert {path for path, rights in found.items() if rights & landlock.WRITE_FILE} == {"/work/out"}
+
+
+@pytest.mark.parametrize(
+    ("written", "executed"),
+    [("/srv/w", []), ("/srv/w/bin", []), ("/srv", []), ("/srv/w/other", ["/tools"]), ("/srv/w2", ["/tools"])],
+)
+def test_what_shares_files_with_what_is_writable_is_not_executed(written: str, executed: list[str]) -> None:
+    """A rule about a directory is one about its files, by whatever mount they are reached."""
+    mounts = [("8:1", written, "/work", "rw"), ("8:1", "/srv/w/bin", "/tools", "ro"), ("8:2", written, "/else", "rw")]
+    text = "\n".join(f"24 1 {one} {root} {path} {how},relatime - ext4 x rw" for one, root, path, how in mounts)
+    found = landlock.rights_of_mounts(text, 6)
+    assert [path for path, rights in found.items() if rights & landlock.EXECUTE] == executed
 
 
 # --- in jails --------------------------------------------------------------------------------------------------------

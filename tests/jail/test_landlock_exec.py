@@ -391,10 +391,60 @@ async def test_a_link_that_a_program_left_moves_no_right_elsewhere(jail: Jail, h
         await jail.run(JailSpec(("/usr/bin/true",), binds=binds))
 
 
-async def test_a_program_that_may_not_be_executed_never_began(jail: Jail, scratch: Path) -> None:
-    shutil.copy("/usr/bin/true", scratch / "it")
+async def test_a_program_that_may_not_be_executed_never_began(jail: Jail, home: Path) -> None:
+    tool = home.parent / "tool"
+    tool.touch(mode=0o644)
     with pytest.raises(JailError, match="execve: Permission denied"):
-        await jail.run(JailSpec(("/data/it",), binds=(Bind(scratch, "/data", writable=True),)))
+        await jail.run(JailSpec(("/tool",), binds=(Bind(tool, "/tool"),)))
+
+
+def shared(scratch: Path, how: str) -> tuple[str, tuple[Bind, ...]]:
+    """Where what is written into ``/data`` can be executed from, and the binds by which it can."""
+    (scratch / "bin").mkdir()
+    return {
+        "below": ("/tools/it", (Bind(scratch, "/data", writable=True), Bind(scratch / "bin", "/tools"))),
+        "above": ("/tools/bin/it", (Bind(scratch / "bin", "/data", writable=True), Bind(scratch, "/tools"))),
+        "same": ("/tools/it", (Bind(scratch, "/data", writable=True), Bind(scratch, "/tools"))),
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["below", "above", "same"])
+async def test_what_one_bind_lets_a_program_write_it_does_not_execute_by_another(
+    jail: Jail, scratch: Path, how: str
+) -> None:
+    path, binds = shared(scratch, how)
+    jail.adopt(scratch)
+    written = "/data/bin/it" if how == "below" else "/data/it"
+    code = f"import os, shutil\nshutil.copy('/usr/bin/true', {written!r})\nos.execv({path!r}, ['true'])"
+    spec = JailSpec((*python(code),), binds=binds)
+    ended = await jail.run(spec)
+    assert (ended.returncode, b"PermissionError" in ended.stderr) == (1, True), ended
+    assert (await jail.run(dataclasses.replace(spec, profile="build"))).returncode == 0, "the control"
+    with pytest.raises(JailError, match=r"is not executed: the bind of .* is writable"):
+        await jail.run(JailSpec((path,), binds=binds))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("/usr/local", "/data"), ("", "/usr/local/own")], ids=["of the system", "into the system"]
+)
+async def test_what_every_jail_executes_from_is_bound_nowhere_to_be_written(
+    jail: Jail, scratch: Path, source: str, target: str
+) -> None:
+    bind = Bind(Path(source) if source else scratch, target, writable=True)
+    with pytest.raises(JailError, match="from which every jail executes"):
+        await jail.run(JailSpec(("/usr/bin/true",), binds=(bind,)))
+
+
+async def test_a_program_above_what_is_writable_is_said_not_to_be_executed(
+    jail: Jail, home: Path, scratch: Path
+) -> None:
+    own = home.parent / "own"
+    (own / "below").mkdir(parents=True)
+    shutil.copy("/usr/bin/true", own / "it")
+    binds = (Bind(own, "/own"), Bind(scratch, "/own/below", writable=True))
+    with pytest.raises(JailError, match="/own/it is not executed"):
+        await jail.run(JailSpec(("/own/it",), binds=binds))
+    assert (await jail.run(JailSpec(("/own/it",), profile="build", binds=binds))).returncode == 0
 
 
 @pytest.mark.parametrize("as_pid_1", [True, False])
