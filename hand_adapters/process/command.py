@@ -19,9 +19,36 @@ SCRATCH: Final = "/scratch"
 COMMAND_MAX_BYTES: Final = 65_536
 """Of one command line; the jail's orders have a bound of their own."""
 _TOKEN: Final = re.compile(r"(\{\{|\}\})|\{([A-Za-z_][A-Za-z0-9_-]*)\}|([^{}]+)")
-_SHELLS: Final = frozenset({"ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "rbash", "sh", "tcsh", "zsh"})
-_COMMANDS_FOLLOW: Final = re.compile(r"-[A-Za-z]*c[A-Za-z]*|--command(=.*)?", re.DOTALL)
-"""An option by which a shell reads commands from its arguments (POSIX.1-2017, sh, -c)."""
+_SHELLS: Final = frozenset(
+    {
+        "ash",
+        "bash",
+        "busybox",
+        "csh",
+        "dash",
+        "fish",
+        "ksh",
+        "mksh",
+        "rbash",
+        "runuser",
+        "script",
+        "sh",
+        "su",
+        "tcsh",
+        "yash",
+    }
+    | {"pwsh", "zsh"}
+)
+_CODE: Final = {
+    **dict.fromkeys(_SHELLS, re.compile(r"-[A-Za-z]*c[A-Za-z]*|--command(=.*)?|-Command", re.DOTALL)),
+    "env": re.compile(r"-[A-Za-z0-9]*S.*|--split-string(=.*)?", re.DOTALL),
+    "python": re.compile(r"-[A-Za-z]*c.*", re.DOTALL),
+    **dict.fromkeys(("perl", "ruby"), re.compile(r"-[A-Za-z]*[eE].*", re.DOTALL)),
+    **dict.fromkeys(("node", "nodejs"), re.compile(r"-[pe]+|--(eval|print)(=.*)?", re.DOTALL)),
+    "php": re.compile(r"-[rRBE].*|--(run|process-begin|process-code|process-end)(=.*)?", re.DOTALL),
+}
+"""Program -> the options by which it reads commands or code from its arguments (of shells: POSIX.1-2017, sh, -c)."""
+_VERSION: Final = re.compile(r"[-.\d]*(-static)?$")
 _INSTEAD: Final = """give it an argument of its own behind them: ["sh", "-c", 'tool -- "$1"', "sh", "{name}"]"""
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -73,7 +100,7 @@ class Command:
         self._properties: Mapping[str, Any] = schema.get("properties", {})
         self._required = frozenset(schema.get("required", ()))
         self._groups = tuple(self._parse(action.argv[1:]))
-        self._check_shells()
+        self._check_code()
         self.uses = frozenset(name for group, _ in self._groups for element in group for name in element.names)
         self._check_use(schema)
 
@@ -145,20 +172,27 @@ class Command:
         if not kinds or not kinds <= _SCALARS:
             raise SettingsError(f"{self._where}: {{{name}}} must be a scalar, or alone and an array of scalars")
 
-    def _check_shells(self) -> None:
-        """No value is put among a shell's commands, also not of one that ``env`` or ``timeout`` starts."""
+    def _check_code(self) -> None:
+        """No value is put among a shell's commands or an interpreter's code, also not of one that ``timeout`` starts.
+
+        Whether a word is an option or what an earlier option takes, only the program knows. So whatever follows the
+        first that could be the one for code may be code, up to a word that is no option.
+        """
         elements = [element for group, _ in self._groups for element in group]
         words = [self.program, *("".join(part.text for part in element.parts) for element in elements)]
         for place, word in enumerate(words):
-            if word.rpartition("/")[2] not in _SHELLS:
+            follows = _CODE.get(_VERSION.sub("", word.rpartition("/")[2]))
+            if follows is None:
                 continue
-            commands = False
+            code = False
             for text, element in zip(words[place + 1 :], elements[place:], strict=True):
-                commands = commands or _COMMANDS_FOLLOW.fullmatch(text) is not None
+                code = code or follows.fullmatch(text) is not None
                 mixed = len(element.parts) > 1 and any(name not in self._files for name in element.names)
-                if commands and mixed:
-                    raise SettingsError(f"{self._where}: a shell would read the value as commands; {_INSTEAD}")
-                if not text.startswith(("-", "+")):
+                if code and mixed:
+                    raise SettingsError(
+                        f"{self._where}: a shell or interpreter would read the value as code; {_INSTEAD}"
+                    )
+                if code and not text.startswith(("-", "+")):
                     break
 
     def _check_use(self, schema: Mapping[str, Any]) -> None:

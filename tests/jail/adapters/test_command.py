@@ -166,11 +166,26 @@ def test_a_command_line_that_a_value_could_bend_is_not_declared(
         ("env", "A=b", "dash", "-ec", "{v} >&2"),
         ("timeout", "5", "/usr/bin/zsh", "-c", "x={v}"),
         ("sh", ("-c", "'{v}'")),
+        ("bash", "-euo", "pipefail", "-c", "grep {v} /data/words | head"),
+        ("bash", "-O", "extglob", "-c", "ls {v}"),
+        ("bash", "--rcfile", "/dev/null", "-c", "ls {v}"),
+        ("timeout", "5", "bash", "+o", "posix", "-c", "ls {v}"),
+        ("env", "-S", "sh -c 'ls {v}'"),
+        ("env", "--split-string=ls {v}"),
+        ("su", "-c", "ls {v}"),
+        ("/usr/bin/bash-static", "-c", "ls {v}"),
+        ("pwsh", "-Command", "ls {v}"),
+        ("busybox", "sh", "-c", "ls {v}"),
+        ("sh", "/tools/it.sh", "-c", "x{v}"),
+        ("python3.11", "-I", "-c", "print({v})"),
+        ("perl", "-ne", "print if /{v}/"),
+        ("node", "--eval", "console.log({v})"),
+        ("php", "-r", "echo {v};"),
     ],
     ids=str,
 )
 def test_no_value_is_put_among_what_a_shell_reads(argv: tuple[Any, ...]) -> None:
-    with pytest.raises(SettingsError, match="a shell would read"):
+    with pytest.raises(SettingsError, match="would read the value as code"):
         Command("argv", ActionSettings(argv=argv, args_schema=schema("v", v="string")))
 
 
@@ -179,7 +194,9 @@ def test_no_value_is_put_among_what_a_shell_reads(argv: tuple[Any, ...]) -> None
     [
         ("sh", "-c", 'git log -- "$1"', "sh", "{v}"),
         ("sh", "/tools/it.sh", "{v}"),
-        ("sh", "/tools/it.sh", "-c", "x{v}"),
+        ("sh", "/tools/it.sh", "--", "x{v}"),
+        ("python3", "-c", "import sys; print(sys.argv[1])", "x{v}"),
+        ("env", "-i", "grep", "x{v}"),
         ("grep", "-c", "--", "{v}", "/data/words"),
     ],
     ids=str,
