@@ -6,9 +6,27 @@ shown files. Later what changed is shown.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.cli.output import Output
+
+_ELSEWHERE: Final = frozenset(
+    {
+        "actions",
+        "adapter",
+        "egress",
+        "endpoint",
+        "hand",
+        "instructions",
+        "jail",
+        "options",
+        "region",
+        "secrets",
+        "trust",
+        "v",
+    }
+)
+"""Members of a manifest that have a place of their own; whatever else there is has a line."""
 
 
 def show(out: Output, hand: Mapping[str, Any], *, whole: bool) -> None:
@@ -26,6 +44,10 @@ def show(out: Output, hand: Mapping[str, Any], *, whole: bool) -> None:
         if said:
             out.facts([(name, said)])
             out.line("")
+    more = [(name, value) for name, value in manifest.items() if name not in _ELSEWHERE and _says(value)]
+    if more:
+        out.facts((name.replace("_", " "), value if isinstance(value, str) else _line(value)) for name, value in more)
+        out.line("")
     _jail(out, manifest.get("jail") or {})
     _secrets(out, hand)
     _egress(out, hand)
@@ -45,7 +67,12 @@ def show(out: Output, hand: Mapping[str, Any], *, whole: bool) -> None:
     if whole:
         for name, action in (manifest.get("actions") or {}).items():
             out.section(f"{name}:", style="bold")
-            out.block({member: value for member, value in action.items() if value not in (None, False, "", [], {})})
+            out.block({member: value for member, value in action.items() if _says(value)})
+
+
+def _says(value: Any) -> bool:
+    """Whether a member is worth a line. A zero is."""
+    return value is not None and value is not False and value not in ("", [], {})
 
 
 def _jail(out: Output, jail: Mapping[str, Any]) -> None:
@@ -75,13 +102,15 @@ def _secrets(out: Output, hand: Mapping[str, Any]) -> None:
     if not hand.get("secrets"):
         return
     out.table(
-        ["secret", "from", "place", "goes to"],
+        ["secret", "from", "place", "goes to", "methods", "paths"],
         (
             [
                 use.get("name"),
                 f"connection {use['connection']}" if use.get("connection") else use.get("store"),
                 " ".join(filter(None, [use.get("place"), use.get("parameter"), use.get("username")])),
                 use.get("targets"),
+                use.get("methods"),
+                use.get("paths"),
             ]
             for use in hand["secrets"]
         ),

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.cli import hands_show
+from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.manifest import Manifest
 from gateway.settings import HandSettings
@@ -92,6 +94,32 @@ async def test_a_yes_to_one_declaration_is_none_to_another(setting):
     changed = await whole({**base, **change})
     assert changed.digest != (await whole(base)).digest
     assert Manifest.from_document(changed.document()).digest == changed.digest, "what is stored is what was pinned"
+
+
+def shown(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> str:
+    """What ``handrail hands pin`` prints before a first yes."""
+    document = manifest.document()
+    hand = {name: document.get(name) for name in ("adapter", "region", "trust", "endpoint", "secrets", "egress")}
+    hand["actions"] = [{"name": name, **action} for name, action in document["actions"].items()]
+    hands_show.show(Output(), {**hand, "id": manifest.hand, "manifest": document}, whole=True)
+    return capsys.readouterr().out
+
+
+SECRET: Final = {"store": "gateway", "place": "bearer", "methods": ["GET"]}
+SHOWN: Final = {
+    **PINNED,
+    "methods of a secret": (HTTP | {"secrets": {"t": SECRET}}, {"secrets": {"t": {**SECRET, "methods": ["POST"]}}}),
+    "paths of a secret": (HTTP | {"secrets": {"t": SECRET}}, {"secrets": {"t": {**SECRET, "paths": ["/a"]}}}),
+    "zero": ({**THEIRS, "options": {}}, {"options": {"depth": 0}}),
+}
+
+
+@pytest.mark.parametrize("setting", sorted(SHOWN))
+async def test_what_is_pinned_is_shown_before_the_first_yes(setting, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    base, change = SHOWN[setting]
+    before, after = shown(await whole(base), capsys), shown(await whole({**base, **change}), capsys)
+    assert before != after
 
 
 BOUND: Final = {**PROGRAM, "binds": [{"source": "/srv/a", "target": "/data"}, {"source": "/srv/b", "target": "/b"}]}
