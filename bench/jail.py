@@ -58,7 +58,8 @@ def summary(times: list[float]) -> dict[str, float]:
 
 def confined(program: Path, argv: tuple[str, ...]) -> float:
     """The same with the rules about files of a jail, and no jail."""
-    rights = landlock.rights_of([landlock.Mount(*one) for one in mounts()], landlock.ABI)
+    places = [landlock.Mount(path, writable, files=files) for path, writable, files in mounts()]
+    rights = landlock.rights_of(places, landlock.ABI)
     words = [word for path, right in rights.items() for word in (f"{right:x}", path)]
     with Path(os.devnull).open("wb") as status:
         told = (f"{status.fileno():x}", f"{landlock.file_rights(landlock.ABI):x}", *words, "--", *argv)
