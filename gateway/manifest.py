@@ -244,6 +244,11 @@ class Manifest:
         """Whether the hand is a model."""
         return self.adapter == MODEL
 
+    def keeps_apart(self, action: str) -> bool:
+        """Whether an action is about a batch, which the provider shows to everybody who uses the hand's key. Whose it
+        is, is known where it was made (``MESSAGES_API``), and nowhere else may it be asked for."""
+        return self.model and action.startswith("batches.")
+
     @property
     def remote(self) -> bool:
         """Whether the hand comes for its steps itself, instead of being called."""

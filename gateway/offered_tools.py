@@ -79,7 +79,7 @@ class Tools:
             built = tuple(
                 OfferedTool(manifest.hand, action.name, describe(manifest.hand, action, alone=alone))
                 for action in manifest.actions.values()
-                if not is_method(manifest.adapter, action.name)
+                if not is_method(manifest.adapter, action.name) and not manifest.keeps_apart(action.name)
             )
             self._built[manifest.digest, alone] = built
             if len(self._built) > _CACHE_MAX:

@@ -138,5 +138,6 @@ def _served(connector: Connector, to: Mapped | None) -> dict[str, Any]:
     if to is None or to.way is Way.DENIED:
         return {"hand": None, "action": None, "lacks": None}
     manifest = connector.parts.pipeline.hands.manifest(connector.settings.tenant, to.hand)
-    lacks = "hand" if manifest is None else None if to.action in manifest.actions else "action"
+    offered = manifest is not None and to.action in manifest.actions and not manifest.keeps_apart(to.action)
+    lacks = "hand" if manifest is None else None if offered else "action"
     return {"hand": to.hand, "action": to.action, "lacks": lacks}

@@ -15,6 +15,8 @@ RETRIES: Final = f"{CONNECTOR_PREFIX}retries"
 """The gateway itself, where a person has it try a dead letter again. It alone says what a plan retries."""
 RUNS: Final = f"{CONNECTOR_PREFIX}runs"
 """The gateway itself, where it asks a model and does what that says. It alone says which turn of a run a plan is."""
+MESSAGES_API: Final = f"{CONNECTOR_PREFIX}anthropic"
+"""The ingress of the Messages API. It alone knows whose a batch is."""
 
 
 class Role(StrEnum):

@@ -15,7 +15,19 @@ from gateway import data_subjects
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import RETRIES, RUNS, Plan, Reference, Retry, RunTurn, Step, StepStatus, TurnKind, VerifiedPlan
+from gateway.model import (
+    MESSAGES_API,
+    RETRIES,
+    RUNS,
+    Plan,
+    Reference,
+    Retry,
+    RunTurn,
+    Step,
+    StepStatus,
+    TurnKind,
+    VerifiedPlan,
+)
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -172,7 +184,8 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
             continue
         state.offer(manifest)
-        if step.action not in manifest.actions:
+        elsewhere = manifest.keeps_apart(step.action) and plan.plan.issuer.id not in {MESSAGES_API, RETRIES}
+        if elsewhere or step.action not in manifest.actions:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:

@@ -1,17 +1,25 @@
 """Who would have the Messages ingress act for somebody, or on something, that it should not."""
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
 
+from gateway.connector import signed_plan
 from gateway.entries import EntryType
 from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import read
+from gateway.model import Principal
 from gateway.personal_data import Scanner
+from gateway.ports.undelivered import MCP_ISSUER
 from gateway.settings import Settings
+from gateway.tool_names import tool_name
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import KEY, StandIn
 from tests.messages.world import TOOLS, World, asking, world
@@ -44,6 +52,39 @@ async def test_a_step_that_is_called_like_a_batch_makes_nobody_its_owner(
         assert listed.json()["data"] == []
         own = await ready.http.get(f"{BATCHES}/{batch_id}", headers={"x-api-key": ready.keys["bot"]})
         assert own.json()["id"] == batch_id
+
+
+@pytest.mark.parametrize(
+    "action", ["batches.list", "batches.get", "batches.results", "batches.cancel", "batches.delete"]
+)
+async def test_no_other_way_in_reaches_a_batch(tmp_path: Path, anthropic_api: StandIn, action: str) -> None:
+    async with world(tmp_path, anthropic_api, granted={"claude": ["batches.cancel", "batches.delete"]}) as ready:
+        made = await ready.post({"requests": [{"custom_id": "a", "params": asking()}]}, path=BATCHES)
+        args = {} if action == "batches.list" else {"id": made.json()["id"]}
+        asked = len(ready.api.requests)
+        headers = {"authorization": f"Bearer {ready.keys['rival']}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            Client(streamable_http_client(f"{ready.url}/mcp", http_client=http)) as client,
+        ):
+            offered = [tool.name for tool in (await client.list_tools()).tools]
+            assert any(name.startswith("claude") for name in offered), "the control"
+            assert not any("batches" in name for name in offered)
+            with pytest.raises(MCPError):
+                await client.call_tool(tool_name("claude", action), args)
+        # Who signs plans themselves, as every other way in does for its callers.
+        rival = await ready.gateway.directory.authenticate(ready.keys["rival"], time.time())
+        action_of_plan = {"id": "s", "hand": "claude", "action": action, "args": args}
+        [step] = await of_a_plan(ready, rival, action_of_plan)
+        assert step["error"]["code"] == "schema.unknown_action", step
+        assert len(ready.api.requests) == asked
+
+
+async def of_a_plan(ready: World, caller: Principal, action: dict[str, Any]) -> list[dict[str, Any]]:
+    gateway = ready.gateway
+    plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
+    view: dict[str, Any] = await gateway.pipeline.submit(plan, wait_seconds=20)
+    return list(view["steps"])
 
 
 async def test_a_tool_of_two_hands_is_nobodys_even_where_a_hand_is_called_client(

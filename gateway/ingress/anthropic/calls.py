@@ -20,14 +20,13 @@ from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
 from gateway.ingress.client_calls import ClientCalls
-from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
+from gateway.model import MESSAGES_API, Principal, StepStatus
 from gateway.ports import Hands
 from gateway.reasons import Reason
 from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-ISSUER: Final = f"{CONNECTOR_PREFIX}anthropic"
 _ILL_FORMED: Final = "schema."
 """How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -83,7 +82,7 @@ class Calls:
                 caller,
                 context.id,
                 calls,
-                issuer=ISSUER,
+                issuer=MESSAGES_API,
                 wait_seconds=self._settings.anthropic.ask_hold_seconds,
                 anywhere=not context.said,
             )

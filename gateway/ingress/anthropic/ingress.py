@@ -21,13 +21,13 @@ from gateway.client_steps.collecting import Call
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import signed_plan
 from gateway.errors import Absent
-from gateway.ingress.anthropic.calls import ISSUER, Calls, Context
+from gateway.ingress.anthropic.calls import Calls, Context
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
 from gateway.manifest import MESSAGES, MODEL, Manifest
-from gateway.model import Principal
+from gateway.model import MESSAGES_API, Principal
 from gateway.ports import StoredCall
 
 _log = structlog.get_logger(__name__)
@@ -126,7 +126,14 @@ class MessagesIngress:
         written = {**call, "args": Written(says)} if says and args is request.body else call
         claims = {} if request.purpose is None else {"purpose": request.purpose}
         plan = signed_plan(
-            ISSUER, gateway.keyset, gateway.settings, caller, context.id, [written], now=time.time(), claims=claims
+            MESSAGES_API,
+            gateway.keyset,
+            gateway.settings,
+            caller,
+            context.id,
+            [written],
+            now=time.time(),
+            claims=claims,
         )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
