@@ -12,9 +12,18 @@ from gateway.settings import ModelSettings
 _HARMLESS: Final = ("bash_", "text_editor_", "memory_", "computer_", "tool_search_tool_")
 """Tools of the provider's own schemas that the client runs, and the search through the request's own tools."""
 
-_CALLS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
-_TOLD_BACK: Final = ("_output", "_location")
-"""How the types end of what the provider itself said about files, in results and citations: repeated, it reads none."""
+_CALLS: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
+_INPUT: Final = "input"
+_TOLD_BACK: Final = (
+    "code_execution_output",
+    "bash_code_execution_output",
+    "char_location",
+    "page_location",
+    "content_block_location",
+    "search_result_location",
+    "web_search_result_location",
+)
+"""What the provider itself said about files, in results and citations: repeated, it reads none."""
 
 
 def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
@@ -94,7 +103,7 @@ def _kept(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]
     if container is not None:
         yield ("container",), "containers"
     for place, block in _blocks(args):
-        if block.get("file_id") is not None and not str(block.get("type")).endswith(_TOLD_BACK):
+        if block.get("file_id") is not None and block.get("type") not in _TOLD_BACK:
             yield place, "files"
 
 
@@ -106,9 +115,10 @@ def _blocks(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Ma
         place, value = pending.pop()
         if isinstance(value, Mapping):
             yield place, value
-            # What a tool was called with is data of the conversation, and no block.
-            inner = () if value.get("type") in _CALLS else value.items()
-            pending += [((*place, name), one) for name, one in inner]
+            # What a tool was called with is data of the conversation, and no block. All else that stands beside it, under
+            # whatever type its sender gave it, is looked at.
+            data = _INPUT if value.get("type") in _CALLS else None
+            pending += [((*place, name), one) for name, one in value.items() if name != data]
         elif isinstance(value, list):
             pending += [((*place, number), one) for number, one in enumerate(value)]
 

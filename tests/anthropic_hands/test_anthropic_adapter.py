@@ -261,6 +261,34 @@ def _with(*blocks: dict[str, Any]) -> dict[str, Any]:
             "files",
             "/messages/0/content/0/content/0/source",
         ),
+        (
+            {"messages": [{"role": "user", "type": "tool_use", "content": [{"type": "document", "source": FILE}]}]},
+            "files",
+            "/messages/0/content/0/source",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "type": "server_tool_use",
+                        "content": [{"type": "image", "source": {"type": "url", "url": "https://x"}}],
+                    }
+                ]
+            },
+            "url_sources",
+            "/messages/0/content/0/source",
+        ),
+        (
+            _with({"type": "tool_use", "id": "t", "name": "n", "input": {}, "content": [FILE]}),
+            "files",
+            "/messages/0/content/0/content/0",
+        ),
+        (_with({"type": "text", "text": "x", "input": FILE}), "files", "/messages/0/content/0/input"),
+        (_with({"type": "x_output", "file_id": "file_1"}), "files", "/messages/0/content/0"),
+        (_with({"type": "x_location", "file_id": "file_1"}), "files", "/messages/0/content/0"),
+        (_with({"type": ["tool_use"], "input": FILE}), "files", "/messages/0/content/0/input"),
+        (_with({"type": ["page_location"], "file_id": "file_1"}), "files", "/messages/0/content/0"),
         ({"system": [{"type": "document", "source": FILE}]}, "files", "/system/0/source"),
         ({"container": "container_1"}, "containers", "/container"),
         ({"container": {"id": "container_1"}}, "containers", "/container"),
