@@ -148,10 +148,13 @@ class Collecting:
             return None
 
     async def _same(self, caller: Principal, found: StoredCall, call: Call) -> StepState | None:
-        """A step as it stands, where its args are this call's."""
+        """A step as it stands, where it is this call of the caller's own, and not one that it sent in another's name."""
         plan = await self._plan(caller, found.plan_id)
         state = None if plan is None else plan.steps.get(found.step_id)
-        return state if state is not None and state.args_bytes == canonical(dict(call.args)) else None
+        if plan is None or state is None or plan.plan.principal.pseudonym != caller.pseudonym:
+            return None
+        asked = (state.step.hand, state.step.action, state.args_bytes)
+        return state if asked == (call.hand, call.action, canonical(dict(call.args))) else None
 
     async def _over(self, plan: PlanState, state: StepState) -> bool:
         pipeline = self.pipeline

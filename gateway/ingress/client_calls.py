@@ -86,13 +86,15 @@ class ClientCalls:
         places = known | dict(
             zip(new, await self._submit(issuer, caller, context_id, [calls[one] for one in new]), strict=True)
         )
+        # Nothing is collected while people are waited for: whoever leaves meanwhile has used up nothing.
+        steps = [await self._rested(caller, *places[number], deadline) for number in range(len(calls))]
         judged = []
         for number, call in enumerate(calls):
-            found = await self._ended(caller, call, *places[number], deadline)
+            found = await self._collected(caller, call, places[number][0], steps[number])
             if found.status is StepStatus.RELEASED and not found.go:
                 # Approved, and somebody went ahead before, or it counts no more: it is a new call.
                 [place] = await self._submit(issuer, caller, context_id, [call])
-                found = await self._ended(caller, call, *place, deadline)
+                found = await self._collected(caller, call, place[0], await self._rested(caller, *place, 0.0))
             judged.append(found)
         return judged
 
@@ -115,14 +117,15 @@ class ClientCalls:
         view = await asyncio.shield(pipeline.submit(plan, wait_seconds=DECIDED_WAIT_SECONDS))
         return [(view["plan_id"], name) for name in names]
 
-    async def _ended(self, caller: Principal, call: Call, plan_id: str, step_id: str, deadline: float) -> JudgedCall:
-        """The step as it stands once nobody is waited for any more, and collected where a person let it go."""
+    async def _rested(self, caller: Principal, plan_id: str, step_id: str, deadline: float) -> Mapping[str, Any]:
+        """The step as it stands once nobody is waited for any more."""
         view = await self.pipeline.view(plan_id, caller)
-        view = await rested(self.pipeline, view, step_id, caller, deadline - time.monotonic())
-        step = step_of(view, step_id)
-        released = step["status"] == StepStatus.RELEASED
-        asked = "approval_id" in step
-        go = released and (not asked or await self.collecting.collect(caller, plan_id, step_id, call_id=call.id))
+        return step_of(await rested(self.pipeline, view, step_id, caller, deadline - time.monotonic()), step_id)
+
+    async def _collected(self, caller: Principal, call: Call, plan_id: str, step: Mapping[str, Any]) -> JudgedCall:
+        """What became of a call: collected, where a person let it go."""
+        released, asked = step["status"] == StepStatus.RELEASED, "approval_id" in step
+        go = released and (not asked or await self.collecting.collect(caller, plan_id, step["id"], call_id=call.id))
         return JudgedCall(plan_id, step, go)
 
 

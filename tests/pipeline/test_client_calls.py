@@ -18,7 +18,7 @@ from gateway.model import Answer, Effect, Principal
 from gateway.ports import StoredCall
 from gateway.reasons import Reason
 from tests.freeze.support import freeze
-from tests.pipeline.clients import SHELL, client_house
+from tests.pipeline.clients import SHELL, bash, client_house
 from tests.pipeline.house import AGENT, APPROVER, OTHER, House, close_house, locked
 from tests.pipeline.remote import Clock
 from tests.until import until
@@ -109,6 +109,34 @@ async def test_an_approval_of_another_context_counts_where_the_client_names_none
     await approve(house, held)
     [again] = await house.client_calls.judge(AGENT, "ctx-9", [RM], anywhere=anywhere)
     assert (again.go, again.plan_id == held.plan_id) == (anywhere, anywhere)
+
+
+@pytest.mark.parametrize("context", [None, "ctx-1"])
+async def test_what_was_approved_for_somebody_else_is_no_call_of_whoever_sent_it(
+    house: House, context: str | None
+) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    speaking = house.brain.registration(speaks_for=frozenset({OTHER.id}))
+    house.directory.issuers["default", speaking.id] = speaking
+    plan = house.brain.payload(bash("a", "rm -r /tmp/x"), sub=OTHER.id, context_id="ctx-1")
+    view = await house.submit(plan, caller=AGENT)
+    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
+    await house.until_settled(view["plan_id"])
+    assert await house.client_calls.collecting.find(AGENT, context, RM) is None
+    assert await house.client_calls.collecting.take(AGENT, context, RM) is None
+
+
+async def test_an_approval_is_not_used_up_for_a_client_that_leaves_while_another_call_waits(house: House) -> None:
+    house.policy.effects = {"Bash": Effect.ASK, "write": Effect.ASK}
+    write = Call("shell", "write", {"text": "a"})
+    [held] = await judge(house, RM)
+    await approve(house, held)
+    waiting = asyncio.create_task(judge(house, RM, write, wait=30.0))
+    await until(lambda: house.codes().count("APRREQ") == 2 and bool(house.pipeline.followers._queues))
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    [again] = await judge(house, RM)
+    assert (again.go, again.plan_id) == (True, held.plan_id)
 
 
 async def test_a_step_is_known_by_what_its_client_calls_it_also_once_it_is_another_plans(house: House) -> None:
