@@ -148,7 +148,7 @@ class Collecting:
             return None
 
     async def _same(self, caller: Principal, found: StoredCall, call: Call) -> StepState | None:
-        """A step as it stands, where it is this call of the caller's own, and not one that it sent in another's name."""
+        """A step as it stands, where it is this call, of the caller's own and not sent in another's name."""
         plan = await self._plan(caller, found.plan_id)
         state = None if plan is None else plan.steps.get(found.step_id)
         if plan is None or state is None or plan.plan.principal.pseudonym != caller.pseudonym:

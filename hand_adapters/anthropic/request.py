@@ -115,8 +115,8 @@ def _blocks(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Ma
         place, value = pending.pop()
         if isinstance(value, Mapping):
             yield place, value
-            # What a tool was called with is data of the conversation, and no block. All else that stands beside it, under
-            # whatever type its sender gave it, is looked at.
+            # What a tool was called with is data of the conversation, and no block. All else beside it is looked at,
+            # whatever type its sender gave it.
             data = _INPUT if value.get("type") in _CALLS else None
             pending += [((*place, name), one) for name, one in value.items() if name != data]
         elif isinstance(value, list):
