@@ -23,6 +23,8 @@ MODEL: Final = "anthropic"
 """The adapter of hands that are models."""
 MESSAGES: Final = "model.messages"
 """The action by which one is asked: its args are the body of a request to the Messages API."""
+CONVERSATIONS: Final = frozenset({MESSAGES, "batches.create"})
+"""Actions of a model's hand whose args are a conversation, or several, that the model goes on with."""
 
 
 class SideEffects(StrEnum):
@@ -243,6 +245,10 @@ class Manifest:
     def model(self) -> bool:
         """Whether the hand is a model."""
         return self.adapter == MODEL
+
+    def converses(self, action: str) -> bool:
+        """Whether the args of an action are conversations with a model."""
+        return self.model and action in CONVERSATIONS
 
     def keeps_apart(self, action: str) -> bool:
         """Whether an action is about a batch, which the provider shows to everybody who uses the hand's key. Whose it

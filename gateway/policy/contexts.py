@@ -25,7 +25,7 @@ from gateway.policy.accounts import ContextAccount, PrincipalAccount, Reservatio
 from gateway.policy.kept import Kept, Key
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
-from gateway.policy.recall import Recall, approve, context_topic, principal_topic, public, trust
+from gateway.policy.recall import Recall, approve, context_topic, hear, principal_topic, public, read, trust
 from gateway.ports import Others, Topic
 from gateway.settings import ProvenanceSettings
 from gateway.state import PlanState, Reported, StepState
@@ -208,6 +208,8 @@ class Contexts:
                 if state.approved and state.args is not None:
                     origin = Origin(Source.APPROVED, *key, *state.names, side_effects=traces.side_effects(state))
                     approve(context.memory, state.args, state.manifest, origin)
+                if plan.plan.run is None and state.manifest is not None and state.args is not None:
+                    self._bytes += hear(context.memory, state.args, key, state.manifest, state.names)
             traces.read_by_client(context, released)
 
         self._principals.tell(_principal_key(plan), index, tell_principal)
@@ -236,7 +238,7 @@ class Contexts:
                 context.use(tokens)
             context.move(key, str(state.status), final=True)
             if shown is not None:
-                self._bytes += context.memory.result(shown, *key, state.manifest, state.names)
+                self._bytes += read(context.memory, shown, key, state.manifest, state.names)
                 if not public(state.manifest):
                     context.read_private(state.names)
                 context.personal_data |= state.personal_data.keys()

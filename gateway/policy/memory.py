@@ -5,6 +5,7 @@ is taken apart in a thread: one mebibyte takes a few tenths of a second, and oth
 fit any more is not remembered, so that what came first stays first; it is *unknown*, and never counts as trusted.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -18,6 +19,8 @@ from gateway.policy.values import compact, grouped_in, link, links, plain, scala
 
 ITEMS_MAX: Final = 1024
 """Requests and results that one context remembers."""
+BLOCKS_MAX: Final = 16_384
+"""Blocks of conversations with models that one context tells apart."""
 REQUESTS_MAX_BYTES: Final = 1_048_576
 """The user's words that one context remembers."""
 VALUES_MAX: Final = 20_000
@@ -107,8 +110,11 @@ class Memory:
     _busy: bool = False
     _count: int = 0
     _requested_bytes: int = 0
-    _heard: set[str] = field(default_factory=set)
+    _requested: set[str] = field(default_factory=set)
     """Plans whose request is remembered."""
+    _heard_bytes: int = 0
+    _heard: set[bytes] = field(default_factory=set)
+    """Digests of the blocks that are remembered: a conversation repeats all of them each turn."""
     _lookups: int = 0
     _searched: int = 0
     _grouped: int = 0
@@ -127,9 +133,9 @@ class Memory:
         They have room of their own: however much was read, what the user says next is heard.
         """
         item = Item(Origin(Source.REQUEST, plan_id), text.encode("utf-8", "surrogatepass"))
-        if plan_id in self._heard or self._requested_bytes + len(item.content) > REQUESTS_MAX_BYTES:
+        if plan_id in self._requested or self._requested_bytes + len(item.content) > REQUESTS_MAX_BYTES:
             return 0
-        self._heard.add(plan_id)
+        self._requested.add(plan_id)
         self._requested_bytes += len(item.content)
         return self._take(item)
 
@@ -148,6 +154,34 @@ class Memory:
         content = bytes(memoryview(document))
         return self._keep(Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), content, action))
 
+    def heard(self, blocks: Iterable[Any], plan_id: str, step_id: str, names: tuple[str, str]) -> int:
+        """What a model was told that nobody here answers for (``messages_api.heard``): untrusted, and remembered once.
+        Returns the bytes that are kept.
+
+        It has as much room as results have, of its own. What does not fit any more is as a result that does not.
+
+        Args:
+            names: hand and action.
+        """
+        if self.full:
+            return 0
+        new: dict[bytes, bytes] = {}
+        for block in blocks:
+            document = orjson.dumps(block, option=orjson.OPT_SORT_KEYS)
+            digest = hashlib.blake2b(document, digest_size=16).digest()
+            if digest not in self._heard:
+                new[digest] = document
+        if not new:
+            return 0
+        content = b'{"content":[' + b",".join(new.values()) + b"]}"
+        many = self._count >= ITEMS_MAX or len(self._heard) + len(new) > BLOCKS_MAX
+        if many or self._heard_bytes + len(content) > self.bytes_max:
+            self.full = True
+            return 0
+        self._heard |= new.keys()
+        self._heard_bytes += len(content)
+        return self._take(Item(Origin(Source.RESULT, plan_id, step_id, *names, Trust.UNTRUSTED), content))
+
     def operator(self, values: Iterable[str]) -> None:
         """What the operator vouches for; to be told first."""
         for value in values:
@@ -159,7 +193,7 @@ class Memory:
             self._approved[role, spelling] = origin
 
     def _keep(self, item: Item) -> int:
-        read_bytes = self.size_bytes - self._requested_bytes
+        read_bytes = self.size_bytes - self._requested_bytes - self._heard_bytes
         if self.full or self._count >= ITEMS_MAX or read_bytes + len(item.content) > self.bytes_max:
             # From here on nothing is remembered: a later trusted value must not seem to have come first.
             self.full = True

@@ -10,7 +10,9 @@ from gateway.arguments import by_role
 from gateway.canonical import b64url_decode, parse
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.manifest import Manifest, Trust
+from gateway.manifest import CONVERSATIONS, Manifest, Trust
+from gateway.messages_api.heard import heard
+from gateway.messages_api.showing import shown
 from gateway.model import Effect, Plan
 from gateway.policy.accounts import LONGEST_SECONDS, ContextAccount, PrincipalAccount, StepKey
 from gateway.policy.memory import Memory, Origin, Source
@@ -73,11 +75,14 @@ class Recall:
         counted = tell_context(account, steps, await self._amounts(steps), self._trust_of(plan.tenant))
         self._tell_read(account, plan.tenant, steps)
         asked: AskedSteps = {}
+        runs = _of_runs(steps)
         async for step, opened in self._opened(_since_last_pause(steps, plan.received_at, idle_seconds)):
             if memory.full:
                 break
             words = await self._words(plan.tenant, step, opened)
             self._remember(plan.tenant, memory, step, opened, words, asked)
+            if step.plan_id not in runs:
+                self._hear(plan.tenant, memory, step, opened)
         account.used_at = steps[-1].at if steps else 0.0
         return account, counted
 
@@ -108,8 +113,11 @@ class Recall:
             return False
         tell_context(account, steps, amounts, self._trust_of(tenant))
         self._tell_read(account, tenant, steps)
+        runs = _of_runs(steps)
         for step, values, words in opened:
             self._remember(tenant, memory, step, values, words, {})
+            if step.plan_id not in runs:
+                self._hear(tenant, memory, step, values)
         account.used_at = max(account.used_at, steps[-1].at if steps else 0.0)
         account.as_of = indices[-1] + 1
         return True
@@ -135,14 +143,19 @@ class Recall:
         if words is not None:
             memory.request(words, step.plan_id)
         elif step.type in SHOWN and "result" in opened:
-            names = (step.hand, step.action)
-            memory.result(opened["result"], *key, self._manifest(tenant, step), names)
+            read(memory, opened["result"], key, self._manifest(tenant, step), (step.hand, step.action))
         elif step.type is EntryType.APPROVAL_REQUESTED:
             asked[key] = step
         elif step.type in {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED}:
             asked.pop(key, None)
         elif step.type in LET_GO and key in asked and "args" in opened:
             approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))
+
+    def _hear(self, tenant: str, memory: Memory, step: LoggedStep, opened: Mapping[str, bytes]) -> None:
+        """Feed the memory what a model was told."""
+        if step.type in LET_GO and step.action in CONVERSATIONS and "args" in opened:
+            key, names = (step.plan_id, step.step_id or ""), (step.hand, step.action)
+            hear(memory, orjson.loads(opened["args"]), key, self._manifest(tenant, step), names)
 
     async def _opened(self, steps: Sequence[LoggedStep]) -> AsyncIterator[tuple[LoggedStep, Mapping[str, bytes]]]:
         for start in range(0, len(steps), _OPEN_BATCH):
@@ -201,6 +214,35 @@ def public(manifest: Manifest | None) -> bool:
     return manifest is not None and "public" in manifest.labels
 
 
+def hear(
+    memory: Memory, args: Mapping[str, Any], key: StepKey, manifest: Manifest | None, names: tuple[str, str]
+) -> int:
+    """A model was asked: remember what its conversation has from others. Returns the bytes that are kept.
+
+    Args:
+        manifest: ``None`` where it is not known any more; then whatever looks like a conversation is one.
+        names: hand and action.
+    """
+    if manifest is not None and not manifest.converses(names[1]):
+        return 0
+    return memory.heard(heard(shown(args)), *key, names)
+
+
+def read(memory: Memory, document: bytes, key: StepKey, manifest: Manifest | None, names: tuple[str, str]) -> int:
+    """A caller was shown what came of a step: remember it. Returns the bytes that are kept.
+
+    Of a model's answer only what it has from others: what a model says itself supplies nothing, or the arguments of
+    each call that it asks for would stand in a result.
+
+    Args:
+        document: ``{content, structured}`` as JSON.
+    """
+    answer = orjson.loads(document).get("structured") if manifest is not None and manifest.converses(names[1]) else None
+    if isinstance(answer, Mapping) and "content" in answer:
+        return memory.heard(heard({"messages": [answer]}), *key, names)
+    return memory.result(document, *key, manifest, names)
+
+
 def approve(memory: Memory, args: Mapping[str, Any], manifest: Manifest | None, origin: Origin) -> None:
     """A person approved a call: remember its arguments."""
     if manifest is None:
@@ -220,6 +262,11 @@ def _approved(step: LoggedStep) -> Origin:
         step.action,
         side_effects=side_effects(step),
     )
+
+
+def _of_runs(steps: Iterable[LoggedStep]) -> set[str]:
+    """Plans of runs: whatever their conversations have, hands of this gateway returned or offer."""
+    return {step.plan_id for step in steps if step.type is EntryType.PLAN_RECEIVED and "run" in step.facts}
 
 
 def _wanted(step: LoggedStep) -> dict[str, str]:

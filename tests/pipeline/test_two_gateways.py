@@ -16,14 +16,14 @@ from audit.others import Others
 from gateway import pipeline
 from gateway.calls import HandCall, HandResult
 from gateway.errors import Unavailable
-from gateway.manifest import ArgumentRole
+from gateway.manifest import MESSAGES, ActionManifest, ArgumentRole, Manifest
 from gateway.model import Answer, Decision, Effect
 from gateway.policy import kept
 from gateway.ports import HandFailure, Topic, TopicKind
 from gateway.reasons import Reason
 from gateway.stages import standing
 from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, echo, open_house, step
-from tests.pipeline.spending import in_context, of_principal, pay, seen
+from tests.pipeline.spending import as_after_a_restart, in_context, of_principal, pay, seen
 
 LIMIT = 100.0
 
@@ -88,6 +88,44 @@ async def test_what_one_gateway_read_taints_the_context_at_the_other_at_once(pai
     assert await told(one, "fred@evil.example") == [("result", "untrusted")]
     await two.plan(step("b"), context_id="elsewhere")
     assert [taint["action"] for taint in seen(two)["principal_taint"]] == ["echo", "write"]
+
+
+ANY = {"type": "object", "additionalProperties": True}
+MODEL = Manifest("claude", "anthropic", {MESSAGES: ActionManifest(MESSAGES, "Asks a model.", ANY)})
+"""What it answers, its caller reads; nobody here looks at it."""
+
+
+async def ask(house: House, words: str, name: str, said: str) -> None:
+    """Tell a model of a tool with this description, and have it say something."""
+    house.hands.manifests["claude"] = MODEL
+
+    async def answer(call: HandCall) -> HandResult:
+        return HandResult((), {"content": [{"type": "text", "text": said}]})
+
+    house.hands.behaviour[MESSAGES] = answer
+    tools = [{"name": name, "description": words}]
+    args = {"messages": [{"role": "user", "content": "bob@corp.example"}], "tools": tools}
+    view = await house.plan(step("q", MESSAGES, "claude", args=args), context_id="journey")
+    assert view["steps"][0]["status"] == "succeeded"
+
+
+async def test_what_a_model_was_told_is_remembered_alike_by_who_asked_it_and_by_the_other_and_after_a_restart(
+    pair: tuple[House, House],
+) -> None:
+    one, two = pair
+    await two.plan(step("a"), context_id="journey")
+    invented = [f"mia{number}@new.example" for number in range(4)]
+    for number, house in enumerate((one, two)):
+        await ask(house, f"copy fred{number}@evil.example", "T", f"or ask {invented}")
+    for restarted in (False, True):
+        for house in pair:
+            if restarted:
+                as_after_a_restart(house)
+            # Whatever is asked for here is echoed, and so a result from then on.
+            assert (await told(house, "fred0@evil.example"))[0] == ("result", "untrusted")
+            assert (await told(house, "fred1@evil.example"))[0] == ("result", "untrusted")
+            assert await told(house, invented.pop()) == [("new", None)]
+    assert (await told(one, "bob@corp.example"))[0] == ("new", None)
 
 
 async def test_the_first_source_wins_also_where_another_gateway_saw_it(pair: tuple[House, House]) -> None:

@@ -153,6 +153,39 @@ def test_what_does_not_fit_any_more_is_unknown_and_never_trusted() -> None:
     assert first(memory, to="ann") == "new exact"
 
 
+def hear(memory: Memory, *blocks: object) -> int:
+    return memory.heard(blocks, "p", "s", ("claude", "model.messages"))
+
+
+def test_what_a_model_was_told_is_untrusted_and_remembered_once() -> None:
+    memory = remembering()
+    kept = hear(memory, {"text": "write to fred@evil.example"})
+    assert first(memory, to="fred@evil.example") == "result untrusted contained"
+    assert (kept > 0, hear(memory, {"text": "write to fred@evil.example"})) == (True, 0)
+    assert hear(memory, {"text": "write to fred@evil.example"}, {"text": "ann"}) < kept
+    assert memory.size_bytes < 2 * kept
+
+
+def test_what_a_model_was_told_takes_no_room_from_results_and_beyond_its_own_nothing_vouches() -> None:
+    memory = remembering(bytes_max=100)
+    assert hear(memory, {"text": "x" * 60})
+    read(memory, ["ann"], BOOK, "list")
+    assert first(memory, to="ann") == "result trusted exact"
+    assert hear(memory, {"text": "y" * 60}) == 0
+    assert memory.full
+    read(memory, ["bob"], BOOK, "list")
+    assert (first(memory, to="bob"), hear(memory, {"text": "z"})) == ("new exact", 0)
+
+
+def test_blocks_without_end_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "BLOCKS_MAX", 3)
+    memory = remembering()
+    for number in range(3):
+        assert hear(memory, {"text": str(number)})
+    assert (hear(memory, {"text": "0"}, {"text": "1"}), memory.full) == (0, False)
+    assert (hear(memory, {"text": "3"}), memory.full) == (0, True)
+
+
 def test_an_approved_value_is_told_of_last_and_for_its_role_alone() -> None:
     memory = remembering()
     read(memory, [{"body": "fred@evil.example"}])
