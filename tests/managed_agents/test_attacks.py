@@ -358,9 +358,9 @@ async def test_a_key_that_is_missing_is_said_once_and_again_when_it_is_there(
     monkeypatch.setattr(Troubles, "tell", counted)
     service.agent("agent_1", toolset(ASK))
     async with opened(tmp_path / "one", service, agents=[AGENT]) as world:
-        await world.gateway.secrets.remove(world.people["root"], "anthropic")
-        tries.clear()
         with capture_logs() as logs:
+            await world.gateway.secrets.remove(world.people["root"], "anthropic")
+            tries.clear()
             await until(lambda: len(tries) > 4)
             await world.gateway.secrets.set(world.people["root"], "anthropic", KEY)
             await until(lambda: any(one["event"] == "no longer so" for one in logs))
