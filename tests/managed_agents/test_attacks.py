@@ -349,15 +349,22 @@ async def test_a_key_that_is_missing_is_said_once_and_again_when_it_is_there(
 ) -> None:
     """However often it is looked for: a warning that comes every few seconds hides all others."""
     tries: list[Reason] = []
-    tell = Troubles.tell
+    good: list[str] = []
+    tell, over = Troubles.tell, Troubles.over
 
     def counted(troubles: Troubles, what: str, about: str, error: HandrailError) -> None:
         tries.append(error.reason)
         tell(troubles, what, about, error)
 
+    def went(troubles: Troubles, what: str, about: str) -> None:
+        good.append(what)
+        over(troubles, what, about)
+
     monkeypatch.setattr(Troubles, "tell", counted)
+    monkeypatch.setattr(Troubles, "over", went)
     service.agent("agent_1", toolset(ASK))
     async with opened(tmp_path / "one", service, agents=[AGENT]) as world:
+        await until(lambda: "agents' sessions wait" in good)
         with capture_logs() as logs:
             await world.gateway.secrets.remove(world.people["root"], "anthropic")
             tries.clear()
