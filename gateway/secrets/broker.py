@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
+import structlog
+
 from gateway.calls import HandCall, HandResult, Injections
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
@@ -22,6 +24,8 @@ from gateway.reasons import Reason
 from gateway.redaction import Redactor
 from gateway.secrets.values import missing, unavailable
 from gateway.truncation import SEARCHED_VALUE_MAX_BYTES
+
+_log = structlog.get_logger(__name__)
 
 KEPT_MAX: Final = 256
 """Values in memory at most; the one that was used longest ago goes."""
@@ -61,7 +65,8 @@ class Broker:
         self._kept: OrderedDict[_Key, tuple[float, SecretValue]] = OrderedDict()
         self._asking: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._steps: dict[tuple[str, str], _Step] = {}
-        self._seeking: set[asyncio.Task[SecretValue | None]] = set()
+        self._seeking: dict[_Key, asyncio.Task[SecretValue | None]] = {}
+        """What intents ask for; one of each, however many wait, or waited, for it."""
         self._changes = 0
 
     @asynccontextmanager
@@ -80,15 +85,12 @@ class Broker:
     async def opened(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
         """See ``ports.Secrets``. A store that needs longer than :data:`AT_ONCE_SECONDS` goes on answering: who asks for
         the value then finds it."""
-        sure = [use for use in uses if use.sure]
-        found = {use: self._at_hand((use.store, tenant, use.name)) for use in sure}
-        asked = {asyncio.ensure_future(self._seek(use, tenant)): use for use in sure if found[use] is None}
+        sure = {use: (use.store, tenant, use.name) for use in uses if use.sure}
+        found = {use: self._at_hand(key) for use, key in sure.items()}
+        asked = {use: self._seek(key) for use, key in sure.items() if found[use] is None}
         if asked:
-            for task in asked:
-                self._seeking.add(task)
-                task.add_done_callback(self._seeking.discard)
-            done, _ = await asyncio.wait(asked, timeout=AT_ONCE_SECONDS)
-            found |= {asked[task]: task.result() for task in done}
+            await asyncio.wait(set(asked.values()), timeout=AT_ONCE_SECONDS)
+            found |= {use: task.result() for use, task in asked.items() if task.done() and not task.cancelled()}
         return [use.facts(value.version, use.targets[0]) for use in sure if (value := found[use]) is not None]
 
     async def inject(self, hand: str, plan_id: str, step_id: str, target: Target) -> Injections:
@@ -149,11 +151,20 @@ class Broker:
         self._kept.move_to_end(key)
         return self._kept[key][1]
 
-    async def _seek(self, use: SecretUse, tenant: str) -> SecretValue | None:
-        """The value where there is one; what is wrong, whoever needs it is told."""
+    def _seek(self, key: _Key) -> asyncio.Task[SecretValue | None]:
+        """The asking for a value, which is under way already where a store answers slowly."""
+        task = self._seeking.get(key)
+        if task is None:
+            task = self._seeking[key] = asyncio.ensure_future(self._found(key))
+            task.add_done_callback(lambda _: self._seeking.pop(key))
+        return task
+
+    async def _found(self, key: _Key) -> SecretValue | None:
+        """The value where there is one. What is wrong, whatever it is, whoever needs the value is told."""
         try:
-            return await self.value(use.store, tenant, use.name)
-        except HandrailError:
+            return await self.value(*key)
+        except Exception as error:  # noqa: BLE001
+            _log.debug("a secret is not named with an intent", error=type(error).__name__)
             return None
 
     def forget(self, tenant: str, name: str) -> None:
@@ -174,9 +185,10 @@ class Broker:
 
     async def close(self) -> None:
         """Forget every value and close the stores."""
-        for task in self._seeking:
+        seeking = [*self._seeking.values()]
+        for task in seeking:
             task.cancel()
-        await asyncio.gather(*self._seeking, return_exceptions=True)
+        await asyncio.gather(*seeking, return_exceptions=True)
         self._kept.clear()
         await asyncio.gather(*(store.close() for store in self._stores.values()), return_exceptions=True)
 

@@ -281,6 +281,34 @@ async def test_an_intent_does_not_wait_for_a_store_and_who_asks_afterwards_has_i
     assert [entry.type for entry in desk.log.entries] == [EntryType.SECRET_USED]
 
 
+async def test_a_store_that_hangs_is_asked_once_for_many_intents_and_nobody_queues_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broker, "AT_ONCE_SECONDS", 0.0)
+    desk = Desk()
+    desk.store.gate = asyncio.Event()
+    for _ in range(50):
+        assert await desk.broker.opened("default", [USE, replace(USE, parameter="x")]) == []
+    await asyncio.sleep(0)
+    assert (desk.store.reads, len(desk.broker._seeking)) == (1, 1)
+    needed = asyncio.create_task(desk.broker.value("store", "default", "token"))
+    desk.store.gate.set()
+    assert (await needed).value == "the-first-value"
+    assert (desk.store.reads, len(desk.broker._seeking)) == (1, 0)
+
+
+async def test_a_store_that_fails_by_a_fault_of_its_own_ends_no_intent() -> None:
+    desk = Desk()
+
+    async def broken(*_: str) -> SecretValue:
+        raise RuntimeError("its client library has a bug")
+
+    desk.store.read = broken  # type: ignore[method-assign]
+    assert await desk.broker.opened("default", [USE]) == []
+    with pytest.raises(RuntimeError):
+        await desk.broker.value("store", "default", "token")
+
+
 async def test_an_intent_says_nothing_of_what_cannot_be_had() -> None:
     desk = Desk()
     desk.store.gone = True
