@@ -23,8 +23,8 @@ from gateway.web.errors import problem
 from gateway.web.proxies import address
 
 POLITE_MAX: Final = 64
-"""Connections beyond a limit that may wait to ask something. For one more, the one that has waited for longest goes: so
-whoever asks as soon as it is connected is heard, however many are silent."""
+"""Connections beyond a limit that may wait to ask something, and as many that may wait for an answer. For one more, the
+one that has waited for longest goes: so whoever asks as soon as it is connected is heard, however many are silent."""
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 """What is answered beyond a limit."""
 _DESCRIPTORS_KEPT: Final = 256
@@ -68,6 +68,8 @@ class Doors:
         self._of: Counter[str] = Counter()
         self._silent: dict[Place, None] = {}
         """Beyond a limit, and asked nothing yet; in the order in which they came."""
+        self._asked: dict[Place, None] = {}
+        """Beyond a limit, and being answered; in the order in which they asked."""
         self.open = 0
         metrics.http_connections.set_function(lambda: self.open)
         self._refused = metrics.http_connections_refused
@@ -93,26 +95,24 @@ class Doors:
         place = Place(whose, refusal, end)
         if refusal is not None:
             self._silent[place] = None
-            if len(self._silent) > POLITE_MAX:
-                oldest = next(iter(self._silent))
-                self.refused(oldest)
-                self.hung_up(HungUp.TURNED_AWAY)
-                oldest.end()
+            self._bound(self._silent)
         return place
 
     def refused(self, place: Place) -> None:
         """A connection beyond a limit is not served."""
-        self.heard(place)
         if place.refusal is not None:
             self._refused.labels(str(place.refusal.reason)).inc()
 
     def heard(self, place: Place) -> None:
         """A connection beyond a limit asked something, so that it is answered and ends."""
-        self._silent.pop(place, None)
+        if self._silent.pop(place, place) is None:
+            self._asked[place] = None
+            self._bound(self._asked)
 
     def leave(self, place: Place) -> None:
         """A connection is no more."""
-        self.heard(place)
+        self._silent.pop(place, None)
+        self._asked.pop(place, None)
         self.open -= 1
         if place.of is not None:
             self._of[place.of] -= 1
@@ -122,6 +122,16 @@ class Doors:
     def hung_up(self, why: HungUp) -> None:
         """A connection was ended from here."""
         self._hung_up.labels(str(why)).inc()
+
+    def _bound(self, waiting: dict[Place, None]) -> None:
+        """End the connection that has waited for longest, where too many do."""
+        if len(waiting) > POLITE_MAX:
+            oldest = next(iter(waiting))
+            del waiting[oldest]
+            if waiting is self._silent:
+                self.refused(oldest)
+            self.hung_up(HungUp.TURNED_AWAY)
+            oldest.end()
 
     def _declared(self, host: str) -> bool:
         found = address(host)
@@ -147,8 +157,8 @@ class Beyond:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
+        self._doors.heard(self._place)
         if scope["path"] in PROBES:
-            self._doors.heard(self._place)
             await self._app(scope, receive, last)
         else:
             self._doors.refused(self._place)

@@ -74,6 +74,21 @@ def test_of_those_beyond_a_limit_that_say_nothing_the_oldest_goes() -> None:
     assert ended == [2, 3]
 
 
+def test_of_those_beyond_a_limit_that_wait_for_an_answer_the_oldest_goes() -> None:
+    """A probe whose answer takes its time is no way to hold more connections than there may be."""
+    counted = doors(connections_max_per_address=1)
+    ended: list[int] = []
+    enter(counted, "198.51.100.7")
+    for number in range(POLITE_MAX + 2):
+        place = enter(counted, "198.51.100.7", partial(ended.append, number))
+        for _ in range(2):
+            counted.heard(place)
+    assert ended == [0, 1]
+    counted.leave(place)
+    counted.heard(enter(counted, "198.51.100.7"))
+    assert ended == [0, 1]
+
+
 def test_whoever_left_has_no_place_any_more() -> None:
     counted = doors(connections_max_per_address=1)
     places = [enter(counted, "198.51.100.7") for _ in range(POLITE_MAX + 3)]
