@@ -22,7 +22,8 @@ from gateway import data_subjects
 from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan
-from gateway.plans.under_way import Live, Plans
+from gateway.plans.live import Live, NotNeeded
+from gateway.plans.under_way import Plans
 from gateway.reasons import Reason
 from gateway.stages import (
     approval,
@@ -149,6 +150,7 @@ class Pipeline(Plans):
             # 5 approval: `ask` holds a step until the quorum answered for this exact call. A request that waits already
             #   stays open where the policy changed and asks the same.
             with stage("5 approval", context_id):
+                await self._unless_approved_before(live, plan, judged)
                 requests = approval.hold(judged, self.settings.plans, self.clock())
                 rebound = approval.rebind(plan, requests, outdated)
                 voided = {name: question for name, question in outdated.items() if name not in rebound}
@@ -213,6 +215,13 @@ class Pipeline(Plans):
             live.wake.set()
         self.offered({(plan.plan.tenant, state.step.hand) for state in launched if offer.remote(state)})
         return [state for state in launched if not offer.remote(state) and not release.by_client(state)]
+
+    async def _unless_approved_before(self, live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
+        """Raises ``NotNeeded`` where a person approved exactly this call already: nobody is asked twice."""
+        if live.instead is not None and plan.log_index is None and approval.asks(judged):
+            found = await live.instead()
+            if found is not None:
+                raise NotNeeded(found)
 
     async def _caught_up(self, plan: PlanState) -> bool:
         """Before a plan is left to its record: whether a step that this process does not run itself has ended there

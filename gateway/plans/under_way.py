@@ -27,6 +27,7 @@ from gateway.permissions import Permission, permits
 from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
+from gateway.plans.live import Instead, Live, NotNeeded
 from gateway.plans.patience import Patience
 from gateway.plans.revive import revive
 from gateway.ports import (
@@ -58,29 +59,8 @@ _NEVER_RECORDED = frozenset(
 )
 """Why a plan is refused after it became one, and leaves nothing to settle."""
 
-
 ELSEWHERE_SECONDS = 0.5
 """How often whoever follows a plan looks for what other gateways recorded of it."""
-
-
-@dataclass(slots=True)
-class Live:
-    """A plan that this process is taking forward now."""
-
-    plan: PlanState | None = None
-    recorded: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the plan is on record, or refused."""
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once nothing is left to do but wait."""
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a person answered."""
-    refusal: HandrailError | None = None
-    running: set[asyncio.Task[None]] = field(default_factory=set)
-    """Steps being executed."""
-    relay: Relay | None = None
-    """Whom the answer of the plan's one step is passed on to while it comes, if it runs in this life of the plan."""
-    opening: int = 0
-    """Approval requests that there is room kept for until they are on record."""
 
 
 @dataclass(slots=True)
@@ -141,12 +121,19 @@ class Plans(ABC):
     # --- what callers ask for ----------------------------------------------------------------------------------------
 
     async def submit(
-        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
+        self,
+        unverified: UnverifiedPlan,
+        *,
+        wait_seconds: float = 0.0,
+        relay: Relay | None = None,
+        instead: Instead | None = None,
     ) -> dict[str, Any]:
         """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
 
         Args:
             relay: see ``calls.Relay``; of a plan of one step.
+            instead: finds the step on record that a person approved for exactly this call, where people would be asked
+                about a plan of one step. The view is then of that step as it stands, and the plan comes on no record.
 
         Raises:
             HandrailError: the whole plan is refused, and nothing of it runs.
@@ -154,12 +141,16 @@ class Plans(ABC):
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
         self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
-        live = Live(relay=relay)
+        live = Live(relay=relay, instead=instead)
         self._spawn(live, unverified)
         await live.recorded.wait()
         if live.refusal is not None:
             await self._record_refusal(unverified, live.refusal)
             raise live.refusal
+        if live.found is not None:
+            view = await self.view(live.found.plan_id, unverified.caller)
+            # Of this step alone: whoever signs plans may have asked for more in the same one.
+            return {**view, "steps": [step for step in view["steps"] if step["id"] == live.found.step_id]}
         plan = live.plan
         if plan is None:
             raise Unavailable(Reason.INTERNAL, "recorded without a plan")
@@ -314,6 +305,8 @@ class Plans(ABC):
         certain = True
         try:
             await self._process(live, source)
+        except NotNeeded as known:
+            live.found = known.step
         except HandrailError as error:
             certain = not isinstance(error, Uncertain)
             self._stop_short(live, error)

@@ -13,6 +13,7 @@ from gateway.model import (
     ApprovalStatus,
     Attestation,
     Binding,
+    Decision,
     Effect,
     Principal,
     Role,
@@ -32,6 +33,17 @@ SKEW_SECONDS = 5
 ANSWER_MEMBERS = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
+def asks(states: Sequence[StepState]) -> bool:
+    """Whether people would be asked about one of ``states``."""
+    return any(_asked(state) is not None for state in states)
+
+
+def _asked(state: StepState) -> Decision | None:
+    decision = state.decision
+    held = decision is not None and decision.effect is Effect.ASK and state.status is StepStatus.DEFERRED
+    return decision if held else None
+
+
 def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[str, ApprovalRequest]:
     """Hold every step among ``states`` whose decision is ``ask``.
 
@@ -40,8 +52,8 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
     """
     requests: dict[str, ApprovalRequest] = {}
     for state in states:
-        decision = state.decision
-        if decision is None or decision.effect is not Effect.ASK or state.status is not StepStatus.DEFERRED:
+        decision = _asked(state)
+        if decision is None:
             continue
         duties = decision.obligations
         request = ApprovalRequest(

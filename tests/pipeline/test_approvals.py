@@ -14,7 +14,8 @@ from joserfc.jwk import OKPKey
 
 from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, ApprovalStatus, Obligations, Principal, Role
+from gateway.model import Answer, ApprovalStatus, Effect, Obligations, Principal, Role, UnverifiedPlan
+from gateway.ports import StoredCall
 from gateway.reasons import Reason
 from gateway.state import PlanState
 from tests.pipeline.house import (
@@ -30,6 +31,7 @@ from tests.pipeline.house import (
     step,
 )
 from tests.pipeline.people import Person, pages
+from tests.pipeline.spending import seen
 
 
 async def held(house: House, *more: dict[str, Any], text: str = "w") -> tuple[str, dict[str, Any]]:
@@ -123,6 +125,33 @@ async def test_an_answer_counts_once(house: House) -> None:
     assert sum(isinstance(outcome, dict) for outcome in outcomes) == 1
     await house.until_settled(plan_id)
     assert len(house.hands.calls) == 1
+
+
+@pytest.mark.parametrize("effect", [Effect.ASK, Effect.ALLOW, Effect.DENY])
+async def test_a_plan_about_which_a_person_was_asked_before_is_not_needed_and_is_on_no_record(
+    house: House, effect: Effect
+) -> None:
+    first, approval = await held(house)
+    await house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
+    await house.until_settled(first)
+    house.policy.effects["write"] = effect
+    before, looked = house.codes(), []
+
+    async def instead() -> StoredCall:
+        looked.append(effect)
+        return StoredCall(first, "w", "c")
+
+    plan = house.brain.sign(house.brain.payload(step("w", "write", args={"text": "w"}), context_id="journey"))
+    unverified = UnverifiedPlan(plan, AGENT, time.time())
+    view = await house.pipeline.submit(unverified, wait_seconds=30, instead=instead)
+    if effect is Effect.ASK:
+        assert (view["plan_id"], view["steps"][0]["status"], looked) == (first, "succeeded", [effect])
+        assert house.codes() == before
+        await house.plan(step("e"), context_id="journey")
+        assert seen(house)["history"] == [], "nothing of it stays in its context"
+    else:
+        assert view["plan_id"] != first
+        assert looked == []
 
 
 async def test_a_quorum_needs_different_people(house: House) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.commitments import Committed
 from gateway.manifest import Trust
 from gateway.model import Decision, Plan
-from gateway.plans.under_way import Live
+from gateway.plans.live import Live
 from gateway.policy.accounts import ContextAccount, PastStep
 from gateway.policy.memory import Memory
 from gateway.state import PlanState, StepState

@@ -23,6 +23,7 @@ from gateway.messages_api.blocks import ANSWERED, TOOL_USE
 from gateway.messages_api.events import StreamEvent
 from gateway.model import Principal, StepStatus, UnverifiedPlan
 from gateway.personal_data import Scanner
+from gateway.plans.live import Instead
 from gateway.ports import Hands, Signer
 from gateway.reasons import TEXTS, Reason
 from gateway.settings import Settings
@@ -52,9 +53,14 @@ class Takes(Follows, Protocol):
     scanner: Scanner
 
     async def submit(
-        self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0, relay: Relay | None = None
+        self,
+        unverified: UnverifiedPlan,
+        *,
+        wait_seconds: float = 0.0,
+        relay: Relay | None = None,
+        instead: Instead | None = None,
     ) -> dict[str, Any]:
-        """Take a plan through the pipeline; its view after at most ``wait_seconds``."""
+        """Take a plan through the pipeline; its view, or that of the step which stands for it."""
 
 
 class GatewayParts(Protocol):

@@ -28,7 +28,6 @@ from gateway.ingress.anthropic.redacting import redact
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
 from gateway.manifest import MESSAGES, MODEL, Manifest
 from gateway.model import MESSAGES_API, Principal
-from gateway.ports import StoredCall
 
 _log = structlog.get_logger(__name__)
 
@@ -118,11 +117,6 @@ class MessagesIngress:
         says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
         channel = Channel({**request.headers, **own}, request.raw, says)
         call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
-        approved = await self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args))
-        if approved is not None:
-            step = asyncio.create_task(self._as_it_stands(approved, caller))
-            await asyncio.wait({step})
-            return Exchange(gateway, self._calls, caller, context, request, channel, step)
         written = {**call, "args": Written(says)} if says and args is request.body else call
         claims = {} if request.purpose is None else {"purpose": request.purpose}
         plan = signed_plan(
@@ -137,15 +131,17 @@ class MessagesIngress:
         )
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
-        step = asyncio.create_task(gateway.pipeline.submit(plan, wait_seconds=seconds, relay=channel))
+        step = asyncio.create_task(
+            gateway.pipeline.submit(
+                plan,
+                wait_seconds=seconds,
+                relay=channel,
+                instead=lambda: self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args)),
+            )
+        )
         self._under_way.add(step)
         step.add_done_callback(self._ended)
         return Exchange(gateway, self._calls, caller, context, request, channel, step)
-
-    async def _as_it_stands(self, approved: StoredCall, caller: Principal) -> dict[str, Any]:
-        """The plan's view, of this step alone: whoever signs plans may have asked for more in the same one."""
-        view = await self._gateway.pipeline.view(approved.plan_id, caller)
-        return {**view, "steps": [step for step in view["steps"] if step["id"] == approved.step_id]}
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
