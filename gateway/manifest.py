@@ -23,6 +23,8 @@ MODEL: Final = "anthropic"
 """The adapter of hands that are models."""
 MESSAGES: Final = "model.messages"
 """The action by which one is asked: its args are the body of a request to the Messages API."""
+COUNT_TOKENS: Final = "model.count_tokens"
+"""The action by which a request is measured: the provider is told all of it."""
 CONVERSATIONS: Final = frozenset({MESSAGES, "batches.create"})
 """Actions of a model's hand whose args are a conversation, or several, that the model goes on with."""
 
@@ -249,6 +251,10 @@ class Manifest:
     def converses(self, action: str) -> bool:
         """Whether the args of an action are conversations with a model."""
         return self.model and action in CONVERSATIONS
+
+    def tells(self, action: str) -> bool:
+        """Whether the args of an action are requests to a model, from which something can be taken out."""
+        return self.converses(action) or (self.model and action == COUNT_TOKENS)
 
     def keeps_apart(self, action: str) -> bool:
         """Whether an action is about a batch, which the provider shows to everybody who uses the hand's key. Whose it

@@ -22,7 +22,7 @@ from gateway import data_subjects
 from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan
-from gateway.plans.live import Live, NotNeeded
+from gateway.plans.live import Live, NotNeeded, ToRedact
 from gateway.plans.under_way import Plans
 from gateway.reasons import Reason
 from gateway.stages import (
@@ -135,7 +135,7 @@ class Pipeline(Plans):
             with stage("4 policy", context_id):
                 sound = [state for state in judged if not state.status.final]
                 await policy.decide(
-                    plan, sound, self.engine, self.contexts, self.settings.policy, now, kinds=self.scanner.kinds
+                    plan, sound, self.engine, self.contexts, self.settings.policy, now, scanner=self.scanner
                 )
             if policy.put_off(plan, outdated):
                 # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
@@ -150,7 +150,7 @@ class Pipeline(Plans):
             # 5 approval: `ask` holds a step until the quorum answered for this exact call. A request that waits already
             #   stays open where the policy changed and asks the same.
             with stage("5 approval", context_id):
-                await self._unless_approved_before(live, plan, judged)
+                await self._unless_another(live, plan, judged)
                 requests = approval.hold(judged, self.settings.plans, self.clock())
                 rebound = approval.rebind(plan, requests, outdated)
                 voided = {name: question for name, question in outdated.items() if name not in rebound}
@@ -216,9 +216,14 @@ class Pipeline(Plans):
         self.offered({(plan.plan.tenant, state.step.hand) for state in launched if offer.remote(state)})
         return [state for state in launched if not offer.remote(state) and not release.by_client(state)]
 
-    async def _unless_approved_before(self, live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
-        """Raises ``NotNeeded`` where a person approved exactly this call already: nobody is asked twice."""
-        if live.instead is not None and plan.log_index is None and approval.asks(judged):
+    async def _unless_another(self, live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
+        """Raises ``NotNeeded`` where a person approved exactly this call already, for nobody is asked twice;
+        ``ToRedact`` where policy wants something taken out first, for nothing of that is to come on record."""
+        if plan.log_index is not None:
+            return
+        if live.redact is not None and (kinds := judged[0].to_redact if judged else ()):
+            raise ToRedact(kinds)
+        if live.instead is not None and approval.asks(judged):
             found = await live.instead()
             if found is not None:
                 raise NotNeeded(found)

@@ -46,6 +46,8 @@ class Obligations:
     data_subjects: tuple[str, ...] = ()
     redact_personal: tuple[str, ...] = ()
     """Kinds of personal data that are taken out of the result, wherever in it they stand; ``*`` is every kind."""
+    redact_request: tuple[str, ...] = ()
+    """Kinds that are taken out of a request to a model before it is decided on: of personal data, and ``secret``."""
     log_level: str | None = None
     """One of :data:`LOG_LEVELS`: how loudly the gateway's own log tells of the step."""
 

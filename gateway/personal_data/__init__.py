@@ -7,11 +7,13 @@ stands ``presidio``, a process that an operator may add, with a deadline.
 
 from gateway.personal_data.presidio import Presidio, PresidioError
 from gateway.personal_data.recognisers import BUILT_IN, KINDS, UNSEARCHED, PatternError, Recogniser, declared
+from gateway.personal_data.requests import SECRET_KIND, taken_out
 from gateway.personal_data.scanner import Scan, Scanner
 
 __all__ = [
     "BUILT_IN",
     "KINDS",
+    "SECRET_KIND",
     "UNSEARCHED",
     "PatternError",
     "Presidio",
@@ -20,4 +22,5 @@ __all__ = [
     "Scan",
     "Scanner",
     "declared",
+    "taken_out",
 ]

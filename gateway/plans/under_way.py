@@ -27,7 +27,7 @@ from gateway.permissions import Permission, permits
 from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
-from gateway.plans.live import Instead, Live, NotNeeded
+from gateway.plans.live import Instead, Live, NotNeeded, Redact, ToRedact
 from gateway.plans.patience import Patience
 from gateway.plans.revive import revive
 from gateway.ports import (
@@ -127,6 +127,7 @@ class Plans(ABC):
         wait_seconds: float = 0.0,
         relay: Relay | None = None,
         instead: Instead | None = None,
+        redact: Redact | None = None,
     ) -> dict[str, Any]:
         """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
 
@@ -134,6 +135,8 @@ class Plans(ABC):
             relay: see ``calls.Relay``; of a plan of one step.
             instead: finds the step on record that a person approved for exactly this call, where people would be asked
                 about a plan of one step. The view is then of that step as it stands, and the plan comes on no record.
+            redact: gives the plan anew where policy wants something taken out of its one step; this one comes on no
+                record then. A step with something of that left in it is denied.
 
         Raises:
             HandrailError: the whole plan is refused, and nothing of it runs.
@@ -141,12 +144,15 @@ class Plans(ABC):
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
         self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
-        live = Live(relay=relay, instead=instead)
+        live = Live(relay=relay, instead=instead, redact=redact)
         self._spawn(live, unverified)
         await live.recorded.wait()
         if live.refusal is not None:
             await self._record_refusal(unverified, live.refusal)
             raise live.refusal
+        if redact is not None and live.to_redact:
+            anew = await redact(live.to_redact)
+            return await self.submit(anew, wait_seconds=wait_seconds, relay=relay, instead=instead)
         if live.found is not None:
             view = await self.view(live.found.plan_id, unverified.caller)
             # Of this step alone: whoever signs plans may have asked for more in the same one.
@@ -307,6 +313,8 @@ class Plans(ABC):
             await self._process(live, source)
         except NotNeeded as known:
             live.found = known.step
+        except ToRedact as first:
+            live.to_redact = first.kinds
         except HandrailError as error:
             certain = not isinstance(error, Uncertain)
             self._stop_short(live, error)

@@ -190,6 +190,7 @@ def _flag(value: Any) -> bool:
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "redact": _pointers,
     "redact_personal": _kinds,
+    "redact_request": _kinds,
     "result_max_bytes": _whole(1, 67_108_864),
     "egress_hosts": _hosts,
     "jail_profile": _word,
@@ -264,6 +265,7 @@ def _same(values: list[Any]) -> Any:
 _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "redact": _union,
     "redact_personal": _union,
+    "redact_request": _union,
     "result_max_bytes": min,
     "egress_hosts": _common,
     "jail_profile": _same,

@@ -1,5 +1,6 @@
 """Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,10 +10,12 @@ from gateway import data_subjects, evaluation
 from gateway.arguments import amount
 from gateway.canonical import Written, canonical
 from gateway.commitments import commit
+from gateway.errors import Refused
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
 from gateway.messages_api import showing
 from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, RunTurn, StepStatus
+from gateway.personal_data import SECRET_KIND, Scanner, taken_out
 from gateway.ports import Contexts, PolicyEngine
 from gateway.questions import Question
 from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
@@ -29,7 +32,7 @@ async def decide(
     settings: PolicySettings,
     now: float,
     *,
-    kinds: Collection[str],
+    scanner: Scanner,
 ) -> None:
     """Judge ``states``; each gets its decision, and a denial ends it.
 
@@ -37,7 +40,7 @@ async def decide(
     one evaluation, so that ``handrail why`` can show exactly what the policy saw.
 
     Args:
-        kinds: of personal data that can be found in results.
+        scanner: finds personal data.
     """
     await contexts.recall(plan)
     if not states:
@@ -48,7 +51,7 @@ async def decide(
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
     judged = {state.step.id: state for state in states}
     decisions = {
-        name: _enforceable(decision, kinds, judged.get(name))
+        name: _enforceable(await _redacted_first(decision, judged.get(name), scanner), judged.get(name), scanner)
         for name, decision in (await engine.decide(policy_input)).items()
     }
     subjects = _subjects(plan, states, decisions)
@@ -66,18 +69,46 @@ async def decide(
     contexts.decided(plan, states)
 
 
-def _enforceable(decision: Decision, kinds: Collection[str], state: StepState | None) -> Decision:
+async def _redacted_first(decision: Decision, state: StepState | None, scanner: Scanner) -> Decision:
+    """The decision; or a denial, where some rule wants something taken out of the step's args that is in there. Other
+    rules may deny the step for just that: they are asked again once it is out. So it is looked at what would hold if
+    none denied it."""
+    many = [duties.redact_request for duties in (decision.obligations, decision.otherwise) if duties is not None]
+    kinds, args = tuple(sorted(set().union(*many))), None if state is None else state.args
+    if state is None or args is None or not kinds or not _can_redact(state, kinds, scanner):
+        return decision
+    try:
+        left = await asyncio.to_thread(taken_out, args, scanner, kinds)
+    except Refused:
+        return _unenforced(decision)
+    if left is args:
+        return decision
+    state.to_redact = kinds
+    return _unenforced(decision)
+
+
+def _unenforced(decision: Decision, *why: DecisionReason) -> Decision:
+    said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
+    return Decision(decision.step_id, Effect.DENY, (said, *why), decision.policy_digest)
+
+
+def _enforceable(decision: Decision, state: StepState | None, scanner: Scanner) -> Decision:
     """The decision; or a denial, where it wants something taken out of the result that nobody here could find, anything
     that cannot be kept where the client runs the step, or an approval of what cannot wait for one."""
     duties = decision.obligations
     manifest = None if state is None else state.manifest
-    found = {*duties.redact_personal} <= {EVERY_KIND, *kinds}
+    found = {*duties.redact_personal} <= {EVERY_KIND, *scanner.kinds}
+    found = found and (not duties.redact_request or _can_redact(state, duties.redact_request, scanner))
     waits = decision.effect is not Effect.ASK or not _passes_by(state)
     if decision.effect is Effect.DENY or (found and waits and not release.unkept(manifest, duties)):
         return decision
-    said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
-    why = () if waits else decision.reasons
-    return Decision(decision.step_id, Effect.DENY, (said, *why), decision.policy_digest)
+    return _unenforced(decision, *(() if waits else decision.reasons))
+
+
+def _can_redact(state: StepState | None, kinds: Collection[str], scanner: Scanner) -> bool:
+    """Whether what a rule wants out of the args can be taken out of them."""
+    told = state is not None and state.manifest is not None and state.manifest.tells(state.step.action)
+    return told and {*kinds} <= {EVERY_KIND, SECRET_KIND, *scanner.kinds}
 
 
 def _passes_by(state: StepState | None) -> bool:

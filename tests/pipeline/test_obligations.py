@@ -13,6 +13,7 @@ from gateway.calls import HandCall, HandResult
 from gateway.canonical import b64url_decode, parse
 from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
+from gateway.manifest import MESSAGES, MODEL, ActionManifest, Manifest
 from gateway.model import Answer, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
@@ -20,6 +21,7 @@ from tests.meta.tree import ROOT
 from tests.pipeline.house import AGENT, APPROVER, SECOND, House, step
 from tests.pipeline.owners import owners
 
+ANYTHING: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
 NOT_YET: dict[str, object] = {}
 """Obligations that are defined and not carried out: whoever demands one is denied."""
 
@@ -46,6 +48,23 @@ async def taken_out(house: House) -> None:
     house.policy.obligations = demanded(redact_personal=["*"])
     view = await house.plan(step("b", args={"text": "jo@example.org has 4111 1111 1111 1111"}))
     assert view["steps"][0]["result"]["structured"] == {"said": "[redacted:email] has [redacted:card]"}
+
+
+async def out_of_requests(house: House) -> None:
+    """At the ingress that can change a request: ``tests.messages.test_redacted_first``. Everybody else is denied."""
+    house.hands.manifests["model"] = Manifest("model", MODEL, {MESSAGES: ActionManifest(MESSAGES, "", ANYTHING)})
+    house.policy.obligations = demanded(redact_request=["email"])
+
+    def asking(text: str) -> dict[str, Any]:
+        return step("q", MESSAGES, "model", args={"messages": [{"role": "user", "content": text}]})
+
+    [held_back] = (await house.plan(asking("I am jo@example.org")))["steps"]
+    assert (held_back["status"], held_back["error"]["code"]) == ("denied", "policy.obligation")
+    assert house.hands.calls == []
+    await house.plan(asking("I am Jo"))
+    assert len(house.hands.calls) == 1
+    [elsewhere] = (await house.plan(step("a")))["steps"]
+    assert elsewhere["error"]["code"] == "policy.obligation"
 
 
 async def kept_small(house: House) -> None:
@@ -148,6 +167,7 @@ async def sealed_for_whom_it_names(house: House) -> None:
 BINDS: dict[str, Callable[[House], Awaitable[None]]] = {
     "redact": redacted,
     "redact_personal": taken_out,
+    "redact_request": out_of_requests,
     "result_max_bytes": kept_small,
     "jail_profile": jailed,
     "deadline_seconds": ended_in_time,

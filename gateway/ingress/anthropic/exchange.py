@@ -23,7 +23,7 @@ from gateway.messages_api.blocks import ANSWERED, TOOL_USE
 from gateway.messages_api.events import StreamEvent
 from gateway.model import Principal, StepStatus, UnverifiedPlan
 from gateway.personal_data import Scanner
-from gateway.plans.live import Instead
+from gateway.plans.live import Instead, Redact
 from gateway.ports import Hands, Signer
 from gateway.reasons import TEXTS, Reason
 from gateway.settings import Settings
@@ -59,8 +59,9 @@ class Takes(Follows, Protocol):
         wait_seconds: float = 0.0,
         relay: Relay | None = None,
         instead: Instead | None = None,
+        redact: Redact | None = None,
     ) -> dict[str, Any]:
-        """Take a plan through the pipeline; its view, or that of the step which stands for it."""
+        """Take a plan through the pipeline; see ``Pipeline.submit``."""
 
 
 class GatewayParts(Protocol):

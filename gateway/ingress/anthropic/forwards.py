@@ -16,10 +16,10 @@ from gateway.ingress.anthropic.calls import Context
 from gateway.ingress.anthropic.exchange import Answer, Exchange, judgeable, less, message_of, once
 from gateway.ingress.anthropic.ingress import Asked, MessagesIngress, new_context
 from gateway.ingress.anthropic.request import MessagesRequest, bare, context_id
+from gateway.manifest import COUNT_TOKENS
 from gateway.pointers import pointer
 from gateway.reasons import Reason
 
-COUNT: Final = "model.count_tokens"
 CREATE: Final = "batches.create"
 LIST: Final = "batches.list"
 RESULTS: Final = "batches.results"
@@ -40,7 +40,7 @@ class Forwards:
     async def count(self, asked: Asked) -> Answer:
         """``POST /v1/messages/count_tokens``."""
         request = await self._ingress.read(asked)
-        return await self._plain(asked, request, COUNT, request.args)
+        return await self._plain(asked, request, COUNT_TOKENS, request.args)
 
     async def look(self, asked: Asked, action: str, args: Mapping[str, Any]) -> Answer:
         """A route without a body that is about no batch, or about all of them."""

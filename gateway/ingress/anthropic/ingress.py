@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from gateway.canonical import Written, canonical, parse
@@ -24,10 +25,11 @@ from gateway.errors import Absent
 from gateway.ingress.anthropic.calls import Calls, Context
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
-from gateway.ingress.anthropic.redacting import redact
-from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read
+from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read, rewritten
 from gateway.manifest import MESSAGES, MODEL, Manifest
-from gateway.model import MESSAGES_API, Principal
+from gateway.model import MESSAGES_API, Principal, UnverifiedPlan
+from gateway.personal_data import SECRET_KIND, taken_out
+from gateway.ports import StoredCall
 
 _log = structlog.get_logger(__name__)
 
@@ -90,16 +92,15 @@ class MessagesIngress:
             raw: where it is a part of the body.
 
         Raises:
-            Refused: see ``request.read`` and ``redacting.redact``.
+            Refused: see ``request.read`` and ``personal_data.requests.taken_out``.
         """
         settings = self._gateway.settings.anthropic
         request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
-        if not settings.redact_secrets and not settings.redact_personal:
+        kinds = [*settings.redact_personal, *([SECRET_KIND] if settings.redact_secrets else [])]
+        if not kinds:
             return request
-        scanner = self._gateway.pipeline.scanner
-        return await asyncio.to_thread(
-            redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
-        )
+        body = await asyncio.to_thread(taken_out, request.body, self._gateway.pipeline.scanner, kinds)
+        return request if body is request.body else rewritten(request, body)
 
     async def exchange(
         self, asked: Asked, request: MessagesRequest, action: str, args: Mapping[str, Any], context: Context
@@ -116,28 +117,28 @@ class MessagesIngress:
         # What goes out is the body, so that what it says is read from it, also where it was written anew here.
         says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
         channel = Channel({**request.headers, **own}, request.raw, says)
-        call = {"id": "ask", "hand": manifest.hand, "action": action, "args": args}
-        written = {**call, "args": Written(says)} if says and args is request.body else call
         claims = {} if request.purpose is None else {"purpose": request.purpose}
-        plan = signed_plan(
-            MESSAGES_API,
-            gateway.keyset,
-            gateway.settings,
-            caller,
-            context.id,
-            [written],
-            now=time.time(),
-            claims=claims,
-        )
+        asks = {"id": "ask", "hand": manifest.hand, "action": action}
+
+        def plan() -> UnverifiedPlan:
+            step = {**asks, "args": Written(channel.says) if channel.says and "betas" not in args else args}
+            parts = (gateway.keyset, gateway.settings, caller, context.id, [step])
+            return signed_plan(MESSAGES_API, *parts, now=time.time(), claims=claims)
+
+        async def redacted(kinds: Sequence[str]) -> UnverifiedPlan:
+            nonlocal args
+            args = await asyncio.to_thread(taken_out, args, gateway.pipeline.scanner, kinds)
+            channel.body = orjson.dumps({name: value for name, value in args.items() if name != "betas"})
+            channel.says = canonical(parse(channel.body))
+            return plan()
+
+        async def approved() -> StoredCall | None:
+            return await self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args))
+
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
         step = asyncio.create_task(
-            gateway.pipeline.submit(
-                plan,
-                wait_seconds=seconds,
-                relay=channel,
-                instead=lambda: self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args)),
-            )
+            gateway.pipeline.submit(plan(), wait_seconds=seconds, relay=channel, instead=approved, redact=redacted)
         )
         self._under_way.add(step)
         step.add_done_callback(self._ended)

@@ -8,8 +8,10 @@ provider do.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+import orjson
 
 from gateway.canonical import canonical, parse
 from gateway.errors import Malformed, Refused
@@ -105,6 +107,12 @@ def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: 
         results=results_of(body),
         session=_session(body.get("metadata")),
     )
+
+
+def rewritten(request: MessagesRequest, body: Mapping[str, Any]) -> MessagesRequest:
+    """The request with another body."""
+    betas = {"betas": request.args["betas"]} if "betas" in request.args else {}
+    return replace(request, raw=orjson.dumps(body), body=body, args={**body, **betas}, results=results_of(body))
 
 
 def bare(

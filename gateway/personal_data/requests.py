@@ -1,27 +1,25 @@
-"""What is taken out of a request before anything of it leaves: keys and tokens by their form, and personal data.
+"""What is taken out of a request to a model before anything of it leaves: keys and tokens by their form, and personal
+data.
 
-It is taken out before the request becomes a plan, so that what is decided, recorded and sent are one. Texts, results of
-tools and what tools were called with are gone through, and for secrets the rest of the request too; what the provider
-signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that; neither are images
-and files.
+Texts, results of tools and what tools were called with are gone through, and for secrets the rest of the request too;
+what the provider signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that;
+neither are images and files.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
-
-import orjson
 
 from gateway.calls import HandResult
 from gateway.errors import Refused
-from gateway.ingress.anthropic.request import MessagesRequest, results_of
-from gateway.personal_data import Scanner
+from gateway.personal_data.scanner import Scanner
 from gateway.reasons import Reason
 
 _Visit = Callable[[Any], Any]
 """A text, or what a tool was called with -> what stands in its place."""
 
+SECRET_KIND: Final = "secret"  # noqa: S105
+"""How keys and tokens are named beside the kinds of personal data."""
 SECRET: Final = "[redacted: secret]"  # noqa: S105 - what stands where one was
 # The work is linear in the text: no pattern begins again within what another beginning of it went over.
 _SECRETS: Final = re.compile(
@@ -58,31 +56,49 @@ _DATA: Final = "input"
 """The member that is gone through to its depths, whatever stands in it."""
 
 
-def redact(request: MessagesRequest, scanner: Scanner, *, secrets: bool, kinds: tuple[str, ...]) -> MessagesRequest:
-    """The request without them; the very same where there are none. The order of members stays what it was.
+def taken_out(args: Mapping[str, Any], scanner: Scanner, kinds: Collection[str]) -> Mapping[str, Any]:
+    """A request, or a batch of them, without anything of these kinds; the very same where there is nothing. Members
+    stay in their order.
+
+    Args:
+        args: the body of a request, or ``{requests: [{params}]}``.
+        kinds: of personal data, ``*`` for all of them, and :data:`SECRET_KIND`.
 
     Raises:
-        Refused: ``policy.obligation``: there is too much in it to look through.
+        Refused: ``policy.obligation``: it is no request that can be looked through, or there is too much in it.
     """
-    body: Mapping[str, Any] = request.body
-    if secrets:
+    requests = args.get("requests")
+    if requests is None:
+        return _of_one(args, scanner, kinds)
+    if not isinstance(requests, list) or not all(isinstance(one, Mapping) for one in requests):
+        raise _unreadable()
+    new = [{**one, "params": _of_one(one.get("params"), scanner, kinds)} for one in requests]
+    return args if new == requests else {**args, "requests": new}
+
+
+def _of_one(body: Any, scanner: Scanner, kinds: Collection[str]) -> Mapping[str, Any]:
+    messages = body.get("messages") if isinstance(body, Mapping) else None
+    if not isinstance(messages, list) or not all(isinstance(one, Mapping) and "content" in one for one in messages):
+        raise _unreadable()
+    new: Mapping[str, Any] = body
+    if SECRET_KIND in kinds:
         rest = {name: value for name, value in body.items() if name not in {"messages", "system"}}
-        body = {**_through(body, _clean), **_clean(rest)}
-    if kinds:
+        new = {**_through(body, _clean), **_clean(rest)}
+    personal = [kind for kind in kinds if kind != SECRET_KIND]
+    if personal:
         parts: list[Any] = []
-        _through(body, _kept_in(parts))
-        scan = scanner.scan(HandResult((), parts), look=(), take=kinds)
-        found = scan.result.structured
+        _through(new, _kept_in(parts))
+        found = scanner.scan(HandResult((), parts), look=(), take=personal).result.structured
         if found != parts:
             if not isinstance(found, list) or len(found) != len(parts):
-                raise Refused(Reason.POLICY_OBLIGATION, "a request that cannot be looked through")
+                raise _unreadable()
             changed = iter(found)
-            body = _through(body, lambda _: next(changed))
-    if body == request.body:
-        return request
-    betas = {"betas": request.args["betas"]} if "betas" in request.args else {}
-    args = {**body, **betas}
-    return replace(request, raw=orjson.dumps(body), body=body, args=args, results=results_of(body))
+            new = _through(new, lambda _: next(changed))
+    return body if new == body else new
+
+
+def _unreadable() -> Refused:
+    return Refused(Reason.POLICY_OBLIGATION, "a request that cannot be looked through")
 
 
 def _clean(value: Any) -> Any:

@@ -1,0 +1,154 @@
+"""What policy wants out of a request to a model is taken out before it is decided on, and comes on no record."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.entries import EntryType
+from tests.anthropic_api.blocks import message, tool_use
+from tests.anthropic_api.server import StandIn
+from tests.messages.test_confused_deputies import of_a_plan
+from tests.messages.world import TOOLS, asking, bundle, world
+from tests.until import until
+
+TOKEN = "ghp_" + "a" * 36
+WHERE = "mia@example.org"
+RULE = """\
+# METADATA
+# title: What is told to models
+package handrail.requests
+
+# METADATA
+# title: Requests to models go without these
+decisions contains decision if {{
+	some step in input.steps
+	{condition}
+	decision := {{
+		"step": step.id,
+		"effect": "{effect}",
+		"reasons": [{{"code": "requests.rule", "message": "Said of requests."}}],
+		"obligations": {{"redact_request": {kinds}}},
+	}}
+}}
+"""
+TOLD = 'step.action in {"model.messages", "model.count_tokens", "batches.create"}'
+
+
+def ruled(home: Path, kinds: str = '["secret", "email"]', condition: str = TOLD, effect: str = "allow") -> Path:
+    """Policies with one more rule."""
+    rules = bundle(home / "policies", {"code": sorted(TOOLS)})
+    (rules / "handrail" / "requests").mkdir()
+    text = RULE.format(kinds=kinds, condition=condition, effect=effect)
+    (rules / "handrail" / "requests" / "requests.rego").write_text(text)
+    with (rules / "handrail" / "decisions.rego").open("a") as decisions:
+        decisions.write("\ndecisions contains decision if some decision in data.handrail.requests.decisions\n")
+    return home
+
+
+def telling(**more: Any) -> dict[str, Any]:
+    """A request with a secret and an address everywhere that text can stand."""
+    call = {"type": "tool_use", "id": "t", "name": "T", "input": {"to": WHERE, "deep": [{"key": TOKEN}]}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": f'{{"k": "{TOKEN}"}}'}]}
+    conversation = [
+        {"role": "user", "content": f"My token is {TOKEN}, I am {WHERE}."},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    tools = [{"name": "T", "description": f"Uses {TOKEN}", "input_schema": {"type": "object"}}]
+    return asking(messages=conversation, system=f"{WHERE} uses {TOKEN}", tools=tools, **more)
+
+
+def clean(text: bytes | str) -> bool:
+    raw = text.encode() if isinstance(text, str) else text
+    return TOKEN.encode() not in raw and WHERE.encode() not in raw
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("beta", [{}, {"anthropic_beta": "some-beta-2026-01-01"}], ids=["plain", "beta"])
+async def test_what_a_rule_wants_out_is_out_of_what_is_decided_recorded_and_sent(
+    tmp_path: Path, anthropic_api: StandIn, beta: Mapping[str, str], *, stream: bool
+) -> None:
+    """Also where the rule about secrets denies the request for having them: it is asked again without them."""
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        ready.api.decide = lambda _: message("yes", tool_use("Read", {"file": "a"}))
+        answer = await ready.post(telling(stream=stream), **beta)
+        assert answer.status_code == 200, answer.text
+        assert b'"tool_use"' in answer.content
+        [request] = ready.api.asked
+        assert clean(request.body)
+        assert request.body.count(b"[redacted: secret]") == 5
+        assert request.body.count(b"[redacted:email]") == 3
+        assert list(orjson.loads(request.body)) == list(telling(stream=stream))
+        [received] = [one for one in await ready.entries(EntryType.PLAN_RECEIVED) if one["facts"]["steps"] == 1][:1]
+        why = await ready.json("GET", f"/v1/plans/{received['plan_id']}", "eve")
+        assert clean(orjson.dumps(why))
+        assert (await ready.entries(EntryType.POLICY_DENIED)) == []
+
+
+async def test_a_request_with_nothing_of_it_passes_byte_for_byte(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        ready.api.script(message("yes"))
+        odd = b'{ "max_tokens":64,"model":"m", "messages":[{"role":"user","content":"hi"}] }'
+        assert (await ready.post(odd)).status_code == 200
+        assert ready.api.asked[0].body == odd
+
+
+async def test_batches_and_counts_of_tokens_are_no_way_around(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        batch = {"requests": [{"custom_id": name, "params": telling()} for name in "ab"]}
+        assert (await ready.post(batch, path="/anthropic/v1/messages/batches")).status_code == 200
+        counted = {name: value for name, value in telling().items() if name != "max_tokens"}
+        assert (await ready.post(counted, path="/anthropic/v1/messages/count_tokens")).status_code == 200
+        assert [clean(one.body) for one in ready.api.requests] == [True, True]
+
+
+async def test_people_are_asked_about_what_is_left_and_the_same_request_passes_once(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    async with world(ruled(tmp_path, effect="ask"), anthropic_api) as ready:
+        first = await ready.post(telling())
+        assert first.json()["stop_reason"] == "end_turn"
+        ready.api.script(message("yes"))
+        [waiting] = (await ready.json("GET", "/v1/approvals", "pat"))["approvals"]
+        assert clean(orjson.dumps(await ready.json("GET", f"/v1/approvals/{waiting['id']}", "pat")))
+        await ready.approve(first.json()["content"][-1]["text"])
+        await until(lambda: ready.entries(EntryType.STEP_EXECUTED))
+        again = await ready.post(telling())
+        assert again.json()["content"][-1]["text"] == "yes"
+        assert len(ready.api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "condition"),
+    [
+        ('["shoe_size"]', TOLD),
+        ('["secret"]', "true"),
+    ],
+    ids=["a kind that nobody knows", "of what is no request to a model"],
+)
+async def test_what_cannot_be_taken_out_is_denied(
+    tmp_path: Path, anthropic_api: StandIn, kinds: str, condition: str
+) -> None:
+    async with world(ruled(tmp_path, kinds, condition), anthropic_api) as ready:
+        ready.api.script(message("yes", tool_use("Read", {"file": "a"})))
+        assert "policy.obligation" in (await ready.post(asking())).text
+        assert len(ready.api.asked) == (condition != TOLD)
+
+
+async def test_whoever_asks_the_model_by_a_plan_is_denied_until_it_is_out(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    """Nobody changes what somebody signed."""
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        bot = await ready.gateway.directory.authenticate(ready.keys["bot"], time.time())
+        ready.api.script(message("yes"))
+        asked = {"id": "s", "hand": "claude", "action": "model.messages"}
+        [dirty] = await of_a_plan(ready, bot, {**asked, "args": telling()})
+        assert (dirty["status"], dirty["error"]["code"]) == ("denied", "policy.obligation")
+        assert ready.api.asked == []
+        [good] = await of_a_plan(ready, bot, {**asked, "args": asking()})
+        assert good["status"] == "succeeded"
