@@ -71,12 +71,12 @@ def build(
 ) -> Exit:
     """Compile the program that applies Landlock's rules about files in jails.
 
-    What an earlier build made is replaced; any other file only with --force.
+    What an earlier build made is replaced, and whatever stands at its own place; any other file only with --force.
     """
     target = output.absolute()
     if target.is_dir():
         raise Stop(f"{target} is a directory", "Name a file: --output FILE", code=Code.FILE)
-    if not landlock_exec.was_built(target):
+    if target != BUILT and not landlock_exec.was_built(target):
         refuse_existing(target, force=force)
     try:
         built = landlock_exec.build(target, compiler)

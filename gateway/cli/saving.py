@@ -26,7 +26,7 @@ def refuse_existing(file: Path, *, force: bool) -> None:
     Raises:
         Stop: it is there.
     """
-    if not force and os.path.lexists(file):
+    if os.path.lexists(file) and (not force or file.is_dir()):
         raise _exists(file)
 
 
@@ -196,4 +196,6 @@ def _file_errors(file: Path) -> Iterator[None]:
 
 
 def _exists(file: Path) -> Stop:
+    if file.is_dir() and not file.is_symlink():
+        return Stop(f"{file}: is a directory", "Name a file.", code=Code.EXISTS)
     return Stop(f"{file}: exists already", "Choose another name, or give --force to replace it.", code=Code.EXISTS)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.ingress.anthropic.exchange import error_body
 from gateway.reasons import Reason
+from gateway.web.bodies import require_no_coding
 
 PREFIX: Final = "/anthropic"
 KEY_HEADER: Final = b"x-handrail-key"
@@ -52,8 +53,7 @@ def single_headers(request: Request) -> dict[str, str]:
     for name in _ONCE:
         if len(seen.get(name, ())) > 1:
             raise Malformed("repeated", parameter=name, expected="one of it")
-    if seen.get("content-encoding", ["identity"])[0].strip().lower() not in {"identity", ""}:
-        raise Refused(Reason.REQUEST_MEDIA_TYPE, "a coded body", expected="a body without content-encoding")
+    require_no_coding(request)
     return {name: values[0] for name, values in seen.items() if len(values) == 1}
 
 

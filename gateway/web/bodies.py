@@ -23,6 +23,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 JOSE: Final = "application/jose"
 """RFC 7515 section 9.2.1: a JWS in compact serialisation."""
 
+_CODING: Final = b"content-encoding"
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -34,12 +35,20 @@ _LOCATION_STEPS_MAX: Final = 8
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+def require_no_coding(request: Request) -> None:
+    """Refuse a body that its sender compressed, or says so of: nobody here decodes one (RFC 9110 section 8.4)."""
+    codings = [value.decode("latin-1").strip().lower() for name, value in request.scope["headers"] if name == _CODING]
+    if any(coding not in {"identity", ""} for coding in codings):
+        raise Refused(Reason.REQUEST_MEDIA_TYPE, "a coded body", expected="a body without content-encoding")
+
+
 def media_type(request: Request) -> str:
     """The request's content type without parameters, in lower case.
 
     Raises:
-        Refused: ``request.media_type`` where the header is missing or repeated.
+        Refused: ``request.media_type`` where the header is missing or repeated, or the body is coded.
     """
+    require_no_coding(request)
     values = [value for name, value in request.scope["headers"] if name == b"content-type"]
     if len(values) != 1:
         raise Refused(Reason.REQUEST_MEDIA_TYPE, "content-type missing or repeated")

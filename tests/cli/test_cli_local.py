@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.cli import jail as jail_commands
+from gateway.cli import saving
 from gateway.cli.config import example_text
 from gateway.cli.connect import home
+from gateway.cli.exits import Stop
 from gateway.cli.main import app
 from gateway.cli.nouns import NOUNS
 from gateway.settings import (
@@ -625,6 +628,25 @@ def test_what_holds_files_is_built_where_one_says(
     assert document["path"] == str(tmp_path / "made")
     assert document["sha256"] == hashlib.sha256((tmp_path / "made").read_bytes()).hexdigest()
     assert invoke("jail", "build", "--output", tmp_path / "made").exit_code == 0, "its own is built anew"
+
+
+def test_what_stands_at_its_own_place_is_built_anew_whatever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_service: Callable[[object, str, str], None]
+) -> None:
+    """For this is what everybody is told to do about it."""
+    require_service(shutil.which("cc"), "a C compiler", "Install it: apt-get install gcc.")
+    own = tmp_path / "landlock-exec"
+    own.write_bytes(b"")
+    monkeypatch.setattr(jail_commands, "BUILT", own)
+    assert invoke("jail", "build", "--output", own).exit_code == 0
+    assert own.read_bytes().startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_directory_is_not_replaced_and_force_is_not_what_is_hinted(tmp_path: Path, *, force: bool) -> None:
+    with pytest.raises(Stop) as stopped:
+        saving.refuse_existing(tmp_path, force=force)
+    assert (stopped.value.code, stopped.value.hint) == ("cli.exists", "Name a file.")
 
 
 @pytest.mark.parametrize(

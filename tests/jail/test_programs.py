@@ -1,6 +1,7 @@
 """Real programs in the jail: MCP servers, git, Python, Node."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -42,3 +43,14 @@ async def test_strict_profile_runs_a_script_and_no_socket(jail: Jail) -> None:
     code = "import socket\ntry:\n socket.socket(socket.AF_UNIX)\nexcept PermissionError: print('held')"
     ended = await jail.run(JailSpec(("/usr/bin/python3", "-I", "-S", "-c", code), profile="strict"))
     assert ended.stdout == b"held\n", ended
+
+
+async def test_what_a_jail_has_of_etc_is_read_there_whatever_the_gateway_lets_others_read(jail: Jail) -> None:
+    """Under a supervisor that starts the gateway with a umask of 077."""
+    before = os.umask(0o077)
+    try:
+        ended = await jail.run(JailSpec(("/bin/cat", "/etc/passwd", "/etc/group")))
+    finally:
+        os.umask(before)
+    assert (ended.returncode, ended.stderr) == (0, b""), ended
+    assert b":" in ended.stdout

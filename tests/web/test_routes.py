@@ -213,6 +213,19 @@ async def test_a_wait_within_the_limit_is_taken(
     assert gateway.pipeline.submitted[0][1] == float(wait)
 
 
+@pytest.mark.parametrize("path", ["/v1/plans", "/v1/calls", "/v1/runs", "/mcp"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate, gzip", "GZIP", "x"])
+async def test_a_body_that_its_sender_coded_or_says_so_of_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, path: str, coding: str
+) -> None:
+    """Whoever stands in front of the gateway and decodes it would have read another one."""
+    kind = JOSE if path == "/v1/plans" else {"content-type": "application/json"}
+    headers = token(Role.AGENT) | kind | {"content-encoding": coding}
+    answer = await client.post(path, content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "request.media_type")
+    assert gateway.pipeline.submitted == []
+
+
 @pytest.mark.parametrize("kind", ["application/json", "application/jose+json", "text/plain", "application/josee", ""])
 async def test_a_plan_of_another_content_type_is_refused(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway, kind: str

@@ -13,7 +13,7 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web import resources
-from gateway.web.bodies import JSON, query
+from gateway.web.bodies import JSON, query, require_no_coding
 from gateway.web.context import gateway_of
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse
 from gateway.web.schemas_mcp import ResourceMetadata
@@ -22,6 +22,7 @@ from gateway.web.standing import Standing
 
 async def mcp(request: Request, principal: Principal) -> ASGIApp:  # noqa: ARG001 - a handler's shape
     """The ingress itself is the answer; a session's own stream ends when the gateway is about to stop."""
+    require_no_coding(request)
     ingress: McpIngress = request.app.state.mcp
     return Standing(ingress, gateway_of(request.scope).drain) if request.method == "GET" else ingress
 
