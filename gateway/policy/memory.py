@@ -158,28 +158,31 @@ class Memory:
         """What a model was told that nobody here answers for (``messages_api.heard``): untrusted, and remembered once.
         Returns the bytes that are kept.
 
-        It has as much room as results have, of its own. What does not fit any more is as a result that does not.
+        It has as much room as results have, of its own. From the first block on that does not fit any more nothing is
+        remembered, as after a result that does not.
 
         Args:
             names: hand and action.
         """
         if self.full:
             return 0
-        new: dict[bytes, bytes] = {}
+        new: list[bytes] = []
         for block in blocks:
             document = orjson.dumps(block, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.blake2b(document, digest_size=16).digest()
-            if digest not in self._heard:
-                new[digest] = document
+            if digest in self._heard:
+                continue
+            many = self._count >= ITEMS_MAX or len(self._heard) >= BLOCKS_MAX
+            if many or self._heard_bytes + len(document) > self.bytes_max:
+                self.full = True
+                break
+            new.append(document)
+            self._heard.add(digest)
+            self._heard_bytes += len(document)
         if not new:
             return 0
-        content = b'{"content":[' + b",".join(new.values()) + b"]}"
-        many = self._count >= ITEMS_MAX or len(self._heard) + len(new) > BLOCKS_MAX
-        if many or self._heard_bytes + len(content) > self.bytes_max:
-            self.full = True
-            return 0
-        self._heard |= new.keys()
-        self._heard_bytes += len(content)
+        content = b'{"content":[' + b",".join(new) + b"]}"
+        self._heard_bytes += len(content) - sum(map(len, new))
         return self._take(Item(Origin(Source.RESULT, plan_id, step_id, *names, Trust.UNTRUSTED), content))
 
     def operator(self, values: Iterable[str]) -> None:

@@ -177,6 +177,13 @@ def test_what_a_model_was_told_takes_no_room_from_results_and_beyond_its_own_not
     assert (first(memory, to="bob"), hear(memory, {"text": "z"})) == ("new exact", 0)
 
 
+def test_of_a_conversation_that_does_not_fit_its_beginning_is_remembered() -> None:
+    memory = remembering(bytes_max=100)
+    assert hear(memory, {"text": "fred@evil.example"}, {"text": "x" * 100}, {"text": "ann"}) > 0
+    assert first(memory, to="fred@evil.example") == "result untrusted exact"
+    assert (memory.full, first(memory, to="ann")) == (True, "new exact")
+
+
 def test_blocks_without_end_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "BLOCKS_MAX", 3)
     memory = remembering()
