@@ -9,8 +9,9 @@ from typing import Any, Final
 
 _SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 """Types of blocks that somebody said, or a model did. Everything else, of tomorrow's types too, was brought in."""
-_MARKS: Final = frozenset({"type", "id", "tool_use_id", "is_error", "cache_control"})
-"""Members that tell nothing, of which a client changes some from turn to turn."""
+_CACHE: Final = "cache_control"
+_MARKS: Final = frozenset({"type", "id", "tool_use_id", "is_error", _CACHE})
+"""Members of blocks that tell nothing, of which a client changes some from turn to turn."""
 
 
 def heard(args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -24,12 +25,35 @@ def heard(args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(params, Mapping):
             yield from heard(params)
     for tool in _mappings(args.get("tools")):
-        yield _bare(tool)
-    said = [args.get("system"), *(message.get("content") for message in _mappings(args.get("messages")))]
-    for content in said:
-        for block in _mappings(content):
-            if not _spoken(block):
-                yield _bare(block)
+        yield {name: value for name, value in tool.items() if name != _CACHE}
+    yield from _brought(args.get("system"))
+    for message in _mappings(args.get("messages")):
+        yield from _brought(message.get("content"))
+
+
+def answered(structured: Mapping[str, Any]) -> Iterator[dict[str, Any]] | None:
+    """The same of what a model answered, once or to a batch; ``None`` where that is no answer.
+
+    Args:
+        structured: of the result of an action of a model's hand.
+    """
+    if "content" in structured:
+        return _brought(structured["content"])
+    return _of_lines(structured["lines"]) if "lines" in structured else None
+
+
+def _of_lines(lines: Any) -> Iterator[dict[str, Any]]:
+    for line in _mappings(lines):
+        result = line.get("result")
+        message = result.get("message") if isinstance(result, Mapping) else None
+        if isinstance(message, Mapping):
+            yield from _brought(message.get("content"))
+        else:
+            yield dict(line)
+
+
+def _brought(content: Any) -> Iterator[dict[str, Any]]:
+    return (_bare(block) for block in _mappings(content) if not _spoken(block))
 
 
 def _spoken(block: Mapping[str, Any]) -> bool:
@@ -42,13 +66,11 @@ def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _bare(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A block without its marks. A text that stands for blocks is one, as it would be in a list."""
-    return dict(_member(name, value) for name, value in block.items() if name not in _MARKS)
-
-
-def _member(name: str, value: Any) -> tuple[str, Any]:
-    if name == "content" and isinstance(value, str):
-        return "text", value
-    if isinstance(value, list):
-        return name, [_bare(one) if isinstance(one, Mapping) else one for one in value]
-    return name, value
+    """A block without its marks, and those in it. A text that stands for blocks is one, as it would be in a list."""
+    bare = {name: value for name, value in block.items() if name not in _MARKS}
+    content = bare.get("content")
+    if isinstance(content, str):
+        bare["content"] = [{"text": content}]
+    elif isinstance(content, list):
+        bare["content"] = [_bare(one) if isinstance(one, Mapping) else one for one in content]
+    return bare

@@ -172,6 +172,8 @@ class ContextAccount:
     """Results that were read here of hands whose results are not for everybody."""
     personal_data: set[str] = field(default_factory=set)
     """Kinds of personal data in results that were read here."""
+    runs: set[str] = field(default_factory=set)
+    """Plans that are turns of runs."""
     memory: Memory = field(default_factory=lambda: Memory(0))
     used_at: float = 0.0
 

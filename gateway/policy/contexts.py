@@ -23,9 +23,9 @@ from gateway.model import Effect, StepStatus
 from gateway.policy import traces
 from gateway.policy.accounts import ContextAccount, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.policy.kept import Kept, Key
-from gateway.policy.memory import Memory, Origin, Source
+from gateway.policy.memory import Memory
 from gateway.policy.provenance import provenance
-from gateway.policy.recall import Recall, approve, context_topic, hear, principal_topic, public, read, trust
+from gateway.policy.recall import Recall, context_topic, principal_topic, public, read, trust
 from gateway.ports import Others, Topic
 from gateway.settings import ProvenanceSettings
 from gateway.state import PlanState, Reported, StepState
@@ -205,11 +205,7 @@ class Contexts:
                 key = (plan.plan.plan_id, state.step.id)
                 context.settle(key)
                 context.move(key, str(state.status), final=state.status.final)
-                if state.approved and state.args is not None:
-                    origin = Origin(Source.APPROVED, *key, *state.names, side_effects=traces.side_effects(state))
-                    approve(context.memory, state.args, state.manifest, origin)
-                if plan.plan.run is None and state.manifest is not None and state.args is not None:
-                    self._bytes += hear(context.memory, state.args, key, state.manifest, state.names)
+                self._bytes += traces.let_go(context, plan, state)
             traces.read_by_client(context, released)
 
         self._principals.tell(_principal_key(plan), index, tell_principal)

@@ -6,7 +6,7 @@ fit any more is not remembered, so that what came first stays first; it is *unkn
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -14,8 +14,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
-from gateway.pointers import escape
-from gateway.policy.values import compact, grouped_in, link, links, plain, scalar_text, stands_in, unseparated
+from gateway.policy.values import compact, grouped_in, link, links, plain, scalars, stands_in, unseparated
 
 ITEMS_MAX: Final = 1024
 """Requests and results that one context remembers."""
@@ -34,7 +33,6 @@ LOOKUPS_MAX: Final = 512
 """Values that are looked for in one round: a plan of ten thousand recipients must keep nobody else waiting."""
 VOUCHED_MAX: Final = 1024
 """Characters of a value that can be told to be another one as a whole; longer ones are texts, in which values stand."""
-DEPTH_MAX: Final = 64
 
 
 class Source(StrEnum):
@@ -158,28 +156,31 @@ class Memory:
         """What a model was told that nobody here answers for (``messages_api.heard``): untrusted, and remembered once.
         Returns the bytes that are kept.
 
-        It has as much room as results have, of its own. What does not fit any more is as a result that does not.
+        It has as much room as results have, of its own. From the first block on that does not fit any more nothing is
+        remembered, as after a result that does not.
 
         Args:
             names: hand and action.
         """
         if self.full:
             return 0
-        new: dict[bytes, bytes] = {}
+        new: list[bytes] = []
         for block in blocks:
             document = orjson.dumps(block, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.blake2b(document, digest_size=16).digest()
-            if digest not in self._heard:
-                new[digest] = document
+            if digest in self._heard:
+                continue
+            many = self._count >= ITEMS_MAX or len(self._heard) >= BLOCKS_MAX
+            if many or self._heard_bytes + len(document) > self.bytes_max:
+                self.full = True
+                break
+            new.append(document)
+            self._heard.add(digest)
+            self._heard_bytes += len(document)
         if not new:
             return 0
-        content = b'{"content":[' + b",".join(new.values()) + b"]}"
-        many = self._count >= ITEMS_MAX or len(self._heard) + len(new) > BLOCKS_MAX
-        if many or self._heard_bytes + len(content) > self.bytes_max:
-            self.full = True
-            return 0
-        self._heard |= new.keys()
-        self._heard_bytes += len(content)
+        content = b'{"content":[' + b",".join(new) + b"]}"
+        self._heard_bytes += len(content) - sum(map(len, new))
         return self._take(Item(Origin(Source.RESULT, plan_id, step_id, *names, Trust.UNTRUSTED), content))
 
     def operator(self, values: Iterable[str]) -> None:
@@ -297,7 +298,7 @@ class Memory:
                 continue
             values: dict[Trust, list[str]] = {Trust.TRUSTED: [], Trust.UNTRUSTED: []}
             otherwise = item.origin.trust or Trust.UNTRUSTED
-            for path, value in _scalars(orjson.loads(item.content)):
+            for path, value in scalars(orjson.loads(item.content)):
                 values[otherwise if item.action is None else item.action.trust_at(path, otherwise)].append(value)
             # Of one result, what is vouched for comes first: a text that repeats a name beside it takes nothing away.
             for trust in (Trust.TRUSTED, Trust.UNTRUSTED):
@@ -342,37 +343,3 @@ def spellings(value: str) -> list[str]:
     if number is not None:
         found.append(number)
     return [one for one in dict.fromkeys(found) if one]
-
-
-def _scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every scalar with its reference tokens; the names of members too, which a hostile server may choose. A text block
-    that is JSON is taken apart as such: many tools return their structure so."""
-    if len(path) > DEPTH_MAX:
-        return
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            here = (*path, escape(name))
-            if path:
-                yield here, name
-            yield from _scalars(member, here)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _scalars(item, (*path, str(index)))
-    else:
-        text = scalar_text(value)
-        if text is None:
-            return
-        inner = _json(text) if path[:1] == ("content",) and path[-1] == "text" else None
-        if inner is None:
-            yield path, text
-        else:
-            yield from _scalars(inner, path)
-
-
-def _json(text: str) -> Any:
-    if text[:1] not in {"[", "{"}:
-        return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None

@@ -11,7 +11,7 @@ from gateway.canonical import b64url_decode, parse
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import CONVERSATIONS, Manifest, Trust
-from gateway.messages_api.heard import heard
+from gateway.messages_api.heard import answered, heard
 from gateway.messages_api.showing import shown
 from gateway.model import Effect, Plan
 from gateway.policy.accounts import LONGEST_SECONDS, ContextAccount, PrincipalAccount, StepKey
@@ -75,14 +75,12 @@ class Recall:
         counted = tell_context(account, steps, await self._amounts(steps), self._trust_of(plan.tenant))
         self._tell_read(account, plan.tenant, steps)
         asked: AskedSteps = {}
-        runs = _of_runs(steps)
         async for step, opened in self._opened(_since_last_pause(steps, plan.received_at, idle_seconds)):
             if memory.full:
                 break
             words = await self._words(plan.tenant, step, opened)
             self._remember(plan.tenant, memory, step, opened, words, asked)
-            if step.plan_id not in runs:
-                self._hear(plan.tenant, memory, step, opened)
+            self._hear(plan.tenant, account, step, opened)
         account.used_at = steps[-1].at if steps else 0.0
         return account, counted
 
@@ -113,19 +111,21 @@ class Recall:
             return False
         tell_context(account, steps, amounts, self._trust_of(tenant))
         self._tell_read(account, tenant, steps)
-        runs = _of_runs(steps)
         for step, values, words in opened:
             self._remember(tenant, memory, step, values, words, {})
-            if step.plan_id not in runs:
-                self._hear(tenant, memory, step, values)
+            self._hear(tenant, account, step, values)
         account.used_at = max(account.used_at, steps[-1].at if steps else 0.0)
         account.as_of = indices[-1] + 1
         return True
 
     def _tell_read(self, account: ContextAccount, tenant: str, steps: Iterable[LoggedStep]) -> None:
         for step in steps:
+            if step.type is EntryType.PLAN_RECEIVED and "run" in step.facts:
+                account.runs.add(step.plan_id)
             if step.type in READ and not public(self._manifest(tenant, step)):
                 account.read_private((step.hand, step.action))
+            if self._asks(tenant, account, step):
+                tell_heard(account, (step.hand, step.action))
             if step.type in SHOWN:
                 account.personal_data |= _kinds(step)
 
@@ -151,11 +151,15 @@ class Recall:
         elif step.type in LET_GO and key in asked and "args" in opened:
             approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))
 
-    def _hear(self, tenant: str, memory: Memory, step: LoggedStep, opened: Mapping[str, bytes]) -> None:
+    def _hear(self, tenant: str, account: ContextAccount, step: LoggedStep, opened: Mapping[str, bytes]) -> None:
         """Feed the memory what a model was told."""
-        if step.type in LET_GO and step.action in CONVERSATIONS and "args" in opened:
+        if self._asks(tenant, account, step) and "args" in opened:
             key, names = (step.plan_id, step.step_id or ""), (step.hand, step.action)
-            hear(memory, orjson.loads(opened["args"]), key, self._manifest(tenant, step), names)
+            hear(account.memory, orjson.loads(opened["args"]), key, names)
+
+    def _asks(self, tenant: str, account: ContextAccount, step: LoggedStep) -> bool:
+        let_go = step.type in LET_GO and step.plan_id not in account.runs
+        return let_go and asks(self._manifest(tenant, step), step.action)
 
     async def _opened(self, steps: Sequence[LoggedStep]) -> AsyncIterator[tuple[LoggedStep, Mapping[str, bytes]]]:
         for start in range(0, len(steps), _OPEN_BATCH):
@@ -214,18 +218,29 @@ def public(manifest: Manifest | None) -> bool:
     return manifest is not None and "public" in manifest.labels
 
 
-def hear(
-    memory: Memory, args: Mapping[str, Any], key: StepKey, manifest: Manifest | None, names: tuple[str, str]
-) -> int:
-    """A model was asked: remember what its conversation has from others. Returns the bytes that are kept.
+def asks(manifest: Manifest | None, action: str) -> bool:
+    """Whether a step asks a model. Where it is not known any more, whatever looks like a conversation is one."""
+    return action in CONVERSATIONS if manifest is None else manifest.converses(action)
+
+
+def tell_heard(account: ContextAccount, names: tuple[str, str]) -> None:
+    """A model was asked, outside of a run: what its conversation has from others was read, whatever the operator says
+    of what the model itself returns.
 
     Args:
-        manifest: ``None`` where it is not known any more; then whatever looks like a conversation is one.
         names: hand and action.
     """
-    if manifest is not None and not manifest.converses(names[1]):
-        return 0
-    return memory.heard(heard(shown(args)), *key, names)
+    account.read(names, str(Trust.UNTRUSTED))
+    account.read_private(names)
+
+
+def hear(memory: Memory, args: Mapping[str, Any], key: StepKey, names: tuple[str, str]) -> int:
+    """Remember what a conversation with a model has from others. Returns the bytes that are kept.
+
+    Args:
+        names: hand and action.
+    """
+    return 0 if memory.full else memory.heard(heard(shown(args)), *key, names)
 
 
 def read(memory: Memory, document: bytes, key: StepKey, manifest: Manifest | None, names: tuple[str, str]) -> int:
@@ -237,9 +252,10 @@ def read(memory: Memory, document: bytes, key: StepKey, manifest: Manifest | Non
     Args:
         document: ``{content, structured}`` as JSON.
     """
-    answer = orjson.loads(document).get("structured") if manifest is not None and manifest.converses(names[1]) else None
-    if isinstance(answer, Mapping) and "content" in answer:
-        return memory.heard(heard({"messages": [answer]}), *key, names)
+    structured = orjson.loads(document).get("structured") if manifest is not None and manifest.model else None
+    blocks = answered(structured) if isinstance(structured, Mapping) else None
+    if blocks is not None:
+        return memory.heard(blocks, *key, names)
     return memory.result(document, *key, manifest, names)
 
 
@@ -262,11 +278,6 @@ def _approved(step: LoggedStep) -> Origin:
         step.action,
         side_effects=side_effects(step),
     )
-
-
-def _of_runs(steps: Iterable[LoggedStep]) -> set[str]:
-    """Plans of runs: whatever their conversations have, hands of this gateway returned or offer."""
-    return {step.plan_id for step in steps if step.type is EntryType.PLAN_RECEIVED and "run" in step.facts}
 
 
 def _wanted(step: LoggedStep) -> dict[str, str]:

@@ -5,13 +5,20 @@ Invisible characters are kept: an address with one in it is another address. Eve
 length of the text: patterns have bounded repetitions and start only where a run of letters does.
 """
 
+import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import orjson
+
+from gateway.pointers import escape
+
+DEPTH_MAX: Final = 64
+"""Reference tokens by which a scalar is told; what lies deeper is told by as many."""
 LINK_MAX: Final = 2048
 """Characters of a URL that are looked at; one that is cut off is another one."""
 
@@ -276,3 +283,60 @@ def _without_ending(rest: str) -> str:
         else:
             break
     return rest
+
+
+def scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every scalar with its reference tokens; the names of members too, which a hostile server may choose. A text block
+    that is JSON is taken apart as such: many tools return their structure so."""
+    if len(path) > DEPTH_MAX:
+        yield from ((path, text) for text in _texts_of(value))
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            here = (*path, escape(name))
+            if path:
+                yield here, name
+            yield from scalars(member, here)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from scalars(item, (*path, str(index)))
+    else:
+        text = scalar_text(value)
+        if text is None:
+            return
+        inner = _json(text) if path[:1] == ("content",) and path[-1] == "text" else None
+        if inner is None:
+            yield path, text
+        else:
+            yield from scalars(inner, path)
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    """Names and scalars of what lies deeper than anybody has a trusted field, in any order."""
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, Mapping):
+            rest += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            rest += one
+        elif (text := scalar_text(one)) is not None:
+            yield text
+
+
+def _json(text: str) -> Any:
+    if text[:1] not in {"[", "{"}:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    try:
+        return json.loads(text, object_pairs_hook=_members)
+    except (RecursionError, ValueError):  # nested more deeply, or a number longer, than this reader takes
+        return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> Any:
+    """An object; where a name is there twice each member by itself, for a model reads all of them."""
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else [{name: value} for name, value in pairs]

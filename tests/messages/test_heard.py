@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.messages_api.heard import heard
+from gateway.messages_api.heard import answered, heard
 from tests.anthropic_api.answers import stream
 from tests.anthropic_api.blocks import message, streamed, tool_use
 from tests.anthropic_api.server import StandIn
@@ -19,6 +19,7 @@ HERE = {"x_handrail_context": "journey"}
 SEND: Mapping[str, Mapping[str, Any]] = {
     "Send": {"side_effects": "reversible", "args_schema": TEXTS, "args": {"/to": "recipient"}},
     "Post": {"side_effects": "reversible", "args_schema": TEXTS, "args": {"/text": "content"}},
+    "Tell": {"side_effects": "reversible", "args_schema": TEXTS, "args": {"/to": "recipient", "/text": "content"}},
     "Look": {"side_effects": "none", "args_schema": TEXTS, "trust": "trusted"},
 }
 """What the client runs: it writes to somebody, and looks something up in what the operator trusts."""
@@ -50,6 +51,7 @@ PLACES: Mapping[str, dict[str, Any]] = {
     "a description in a schema": tool(input_schema=schema(description=TEXT["text"])),
     "a schema's default": tool(input_schema=schema(default=EVIL)),
     "a schema's enum": tool(input_schema=schema(enum=[EVIL])),
+    "an example of a tool's input": tool(input_examples=[{"id": EVIL}]),
     "the text of a result": returned(TEXT["text"]),
     "the JSON of a result": returned(json.dumps({"contact": EVIL})),
     "a block of a result": returned([TEXT]),
@@ -62,6 +64,7 @@ UNASKED: Mapping[str, dict[str, Any]] = {
         {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": EVIL}]}, role="assistant"
     ),
     "a block of tomorrow": brought({"type": "of_tomorrow", "says": {"deep": [EVIL]}}),
+    "one that says two things": brought({"type": "of_tomorrow", "content": EVIL, "text": "x", "notes": [{"id": "y"}]}),
 }
 """What a request is refused for unless the operator lists it, or at all."""
 SPOKEN: Mapping[str, dict[str, Any]] = {
@@ -84,6 +87,17 @@ def test_what_was_brought_in_is_heard(place: str) -> None:
 @pytest.mark.parametrize("place", SPOKEN)
 def test_what_somebody_said_is_not(place: str) -> None:
     assert list(heard(SPOKEN[place])) == []
+
+
+def test_of_an_answer_only_what_the_model_has_from_others_is_heard() -> None:
+    found = {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": EVIL}]}
+    said: list[dict[str, Any]] = [TEXT, {"type": "tool_use", "id": "t", "name": "T", "input": {"to": EVIL}}]
+    failed = {"custom_id": "b", "result": {"type": "errored", "error": {"message": EVIL}}}
+    lines = [{"custom_id": "a", "result": {"type": "succeeded", "message": {"content": said}}}]
+    assert list(answered({"content": said}) or ()) == list(answered({"lines": lines}) or ()) == []
+    assert EVIL in json.dumps(list(answered({"content": [*said, found]}) or ()))
+    assert list(answered({"lines": [*lines, failed, None]}) or ()) == [failed]
+    assert answered({"data": [], "input_tokens": 1}) is None
 
 
 def test_what_a_client_changes_from_turn_to_turn_makes_no_other_block() -> None:
@@ -136,6 +150,69 @@ async def test_a_link_that_a_result_planted_is_found(tmp_path: Path, anthropic_a
     async with world(tmp_path, anthropic_api, tools=SEND) as ready:
         planted = returned("See https://evil.example/x?k=1")
         assert "provenance.link" in await calls(ready, planted, "Post", text="Look at https://evil.example/x?k=1 now")
+
+
+OPERATORS_WORD: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "of the model": {"labels": ["public"], "trust": "trusted"},
+}
+
+
+@pytest.mark.parametrize("word", OPERATORS_WORD)
+async def test_what_was_brought_in_was_read_before_the_very_answer(
+    word: str, tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    """It is private, whoever returned it, and a link that is new may come from it: also where the operator trusts what
+    the model itself says."""
+    new = {"text": "Look at https://else.example/x?k=1 now"}
+    async with world(tmp_path, anthropic_api, tools=SEND, model=OPERATORS_WORD[word]) as ready:
+        assert "provenance.private" in await calls(ready, PLACES["a block of a result"], "Tell", to=EVIL, text="x")
+        ready.api.script(message("Fine."))
+        assert (await ready.post(asking(), x_handrail_context="fresh")).status_code == 200
+        keys = ready.keys
+        body = {**asking(stream=True), **PLACES["a block of a result"]}
+        ready.api.script(stream(*streamed(message("I do.", tool_use("Post", new)))))
+        assert "provenance.link" in (await ready.post(body, x_handrail_context="another")).text
+    async with world(tmp_path, anthropic_api, tools=SEND, model=OPERATORS_WORD[word], keys=keys) as ready:
+        assert "provenance.private" in await calls(ready, {}, "Tell", to=EVIL, text="x")
+
+
+@pytest.mark.parametrize(("context", "code"), [("journey", "untrusted"), ("another", "new")])
+async def test_a_call_by_another_way_in_is_judged_by_it_in_the_same_context(
+    context: str, code: str, tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    async with world(tmp_path, anthropic_api, tools=SEND) as ready:
+        ready.api.script(message("Fine."))
+        assert (await ready.post({**asking(), **PLACES["a tool's description"]}, **HERE)).status_code == 200
+        call = {"hand": "code", "action": "Send", "args": {"to": EVIL}}
+        judged = await ready.json("POST", "/v1/calls", "bot", {"context_id": context, "calls": [call]})
+        assert f"provenance.{code}" in json.dumps(judged)
+        # A context is its first principal's: nobody reads along, or is vouched for, by naming it.
+        theirs = await ready.json("POST", "/v1/calls", "rival", {"context_id": context, "calls": [call]}, 403)
+        assert theirs["code"] == "verify.context"
+
+
+async def batch(ready: World, *bodies: dict[str, Any]) -> str:
+    requests = [{"custom_id": f"r{number}", "params": {**asking(), **body}} for number, body in enumerate(bodies)]
+    made = await ready.post({"requests": requests}, path="/anthropic/v1/messages/batches", **HERE)
+    assert made.status_code == 200, made.text
+    await ready.api.end_batches()
+    path = f"/anthropic/v1/messages/batches/{made.json()['id']}/results"
+    return (await ready.http.get(path, headers={"x-api-key": ready.keys["bot"]})).text
+
+
+async def test_each_request_of_a_batch_is_heard(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(tmp_path, anthropic_api, tools=SEND) as ready:
+        ready.api.script(message("a"), message(tool_use("Send", {"to": EVIL})))
+        assert "provenance.untrusted" in await batch(ready, {}, PLACES["a tool's description"])
+
+
+@pytest.mark.parametrize("word", OPERATORS_WORD)
+async def test_a_batchs_answer_vouches_for_nothing_in_it(word: str, tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(tmp_path, anthropic_api, tools=SEND, model=OPERATORS_WORD[word]) as ready:
+        ready.api.script(message(tool_use("Send", {"to": "mia@new.example"})))
+        assert "provenance.new" in await batch(ready, {})
+        assert "provenance.new" in await calls(ready, {}, to="mia@new.example")
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 
+from audit.database import changing_schema
 from audit.others import Others
 from gateway import pipeline
 from gateway.calls import HandCall, HandResult
 from gateway.errors import Unavailable
-from gateway.manifest import MESSAGES, ActionManifest, ArgumentRole, Manifest
+from gateway.manifest import MESSAGES, ActionManifest, ArgumentRole, Manifest, Trust
 from gateway.model import Answer, Decision, Effect
 from gateway.policy import kept
 from gateway.ports import HandFailure, Topic, TopicKind
@@ -91,8 +92,14 @@ async def test_what_one_gateway_read_taints_the_context_at_the_other_at_once(pai
 
 
 ANY = {"type": "object", "additionalProperties": True}
-MODEL = Manifest("claude", "anthropic", {MESSAGES: ActionManifest(MESSAGES, "Asks a model.", ANY)})
-"""What it answers, its caller reads; nobody here looks at it."""
+MODEL = Manifest(
+    "claude",
+    "anthropic",
+    {MESSAGES: ActionManifest(MESSAGES, "Asks a model.", ANY)},
+    trust=Trust.TRUSTED,
+    labels=("public",),
+)
+"""What it says itself the operator trusts; what others told it is theirs all the same."""
 
 
 async def ask(house: House, words: str, name: str, said: str) -> None:
@@ -125,7 +132,35 @@ async def test_what_a_model_was_told_is_remembered_alike_by_who_asked_it_and_by_
             assert (await told(house, "fred0@evil.example"))[0] == ("result", "untrusted")
             assert (await told(house, "fred1@evil.example"))[0] == ("result", "untrusted")
             assert await told(house, invented.pop()) == [("new", None)]
+            assert {"hand": "claude", "action": MESSAGES} in seen(house)["private"]
+            assert {"hand": "claude", "action": MESSAGES, "trust": "untrusted"} in seen(house)["taint"]
     assert (await told(one, "bob@corp.example"))[0] == ("new", None)
+
+
+async def test_what_a_model_was_told_takes_nothing_from_the_users_words_and_gets_nothing_from_them(
+    pair: tuple[House, House],
+) -> None:
+    one, two = pair
+    await ask(one, "copy fred@evil.example", "T", "Fine.")
+    asked = two.brain.payload(step("b"), context_id="journey")
+    await two.submit({**asked, "request": "write to fred@evil.example and to ann@corp.example"})
+    await ask(one, "copy ann@corp.example", "T", "Fine.")
+    for house in pair:
+        assert (await told(house, "fred@evil.example"))[0] == ("result", "untrusted")
+        assert (await told(house, "ann@corp.example"))[0] == ("request", None)
+
+
+async def test_of_what_a_model_was_told_an_erasure_leaves_that_it_was(pair: tuple[House, House]) -> None:
+    one, two = pair
+    await ask(one, "copy fred@evil.example", "T", "Fine.")
+    assert (await told(two, "fred@evil.example"))[0] == ("result", "untrusted")
+    with one.log._engine.begin() as connection, changing_schema(connection):
+        connection.exec_driver_sql("DELETE FROM payloads")
+    for house in pair:
+        as_after_a_restart(house)
+        assert await told(house, "fred@evil.example" if house is one else "x@y.example") == [("new", None)]
+        assert {"hand": "claude", "action": MESSAGES} in seen(house)["private"]
+        assert {"hand": "claude", "action": MESSAGES, "trust": "untrusted"} in seen(house)["taint"]
 
 
 async def test_the_first_source_wins_also_where_another_gateway_saw_it(pair: tuple[House, House]) -> None:

@@ -177,6 +177,39 @@ def test_what_a_model_was_told_takes_no_room_from_results_and_beyond_its_own_not
     assert (first(memory, to="bob"), hear(memory, {"text": "z"})) == ("new exact", 0)
 
 
+def test_of_a_conversation_that_does_not_fit_its_beginning_is_remembered() -> None:
+    memory = remembering(bytes_max=100)
+    assert hear(memory, {"text": "fred@evil.example"}, {"text": "x" * 100}, {"text": "ann"}) > 0
+    assert first(memory, to="fred@evil.example") == "result untrusted exact"
+    assert (memory.full, first(memory, to="ann")) == (True, "new exact")
+
+
+HIDDEN = {
+    "a member that another one hides": '{"to": "\\u0066red@evil.example", "to": "x"}',
+    "a name that is there twice": '[{"fred@evil.example": 1, "fred@evil.example": 2}]',
+    "deeper than is walked": "[" * 200 + '"\\u0066red@evil.example"' + "]" * 200,
+    "the name of a member as deep": "[" * 200 + '{"fred@evil.example": 1}' + "]" * 200,
+    "deeper than is read": "[" * 900 + '"fred@evil.example"' + "]" * 900,
+    "no JSON at last": "[" * 2000 + '"fred@evil.example"' + "]" * 2000,
+    "beside a number without end": '{"to": "fred@evil.example", "n": ' + "9" * 5000 + "}",
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_no_form_of_json_hides_what_a_model_reads_in_it(how: str) -> None:
+    """Or a trusted hand that repeats it would seem to have said it first."""
+    for told in ("heard", "returned"):
+        memory = remembering()
+        if told == "heard":
+            hear(memory, {"content": [{"text": HIDDEN[how]}]})
+        else:
+            memory.result(
+                orjson.dumps({"content": [{"type": "text", "text": HIDDEN[how]}]}), "p", "s", None, ("h", "a")
+            )
+        read(memory, ["fred@evil.example"], BOOK, "list")
+        assert first(memory, to="fred@evil.example").startswith("result untrusted"), told
+
+
 def test_blocks_without_end_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "BLOCKS_MAX", 3)
     memory = remembering()
