@@ -1,7 +1,6 @@
 """Who would have the Messages ingress act for somebody, or on something, that it should not."""
 
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,9 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.connector import signed_plan
 from gateway.entries import EntryType
 from gateway.ingress.anthropic.request import read, rewritten
-from gateway.model import Principal
 from gateway.personal_data import SECRET_KIND, Scanner, taken_out
-from gateway.ports.undelivered import MCP_ISSUER
 from gateway.settings import Settings
 from gateway.tool_names import tool_name
 from tests.anthropic_api.blocks import message, tool_use
@@ -73,18 +69,10 @@ async def test_no_other_way_in_reaches_a_batch(tmp_path: Path, anthropic_api: St
             with pytest.raises(MCPError):
                 await client.call_tool(tool_name("claude", action), args)
         # Who signs plans themselves, as every other way in does for its callers.
-        rival = await ready.gateway.directory.authenticate(ready.keys["rival"], time.time())
         action_of_plan = {"id": "s", "hand": "claude", "action": action, "args": args}
-        [step] = await of_a_plan(ready, rival, action_of_plan)
+        [step] = await ready.plan("rival", action_of_plan)
         assert step["error"]["code"] == "schema.unknown_action", step
         assert len(ready.api.requests) == asked
-
-
-async def of_a_plan(ready: World, caller: Principal, action: dict[str, Any]) -> list[dict[str, Any]]:
-    gateway = ready.gateway
-    plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
-    view: dict[str, Any] = await gateway.pipeline.submit(plan, wait_seconds=20)
-    return list(view["steps"])
 
 
 async def test_a_tool_of_two_hands_is_nobodys_even_where_a_hand_is_called_client(

@@ -1,6 +1,5 @@
 """What policy wants out of a request to a model is taken out before it is decided on, and comes on no record."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from gateway.entries import EntryType
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
-from tests.messages.test_confused_deputies import of_a_plan
 from tests.messages.world import TOOLS, asking, bundle, world
 from tests.until import until
 
@@ -144,11 +142,10 @@ async def test_whoever_asks_the_model_by_a_plan_is_denied_until_it_is_out(
 ) -> None:
     """Nobody changes what somebody signed."""
     async with world(ruled(tmp_path), anthropic_api) as ready:
-        bot = await ready.gateway.directory.authenticate(ready.keys["bot"], time.time())
         ready.api.script(message("yes"))
         asked = {"id": "s", "hand": "claude", "action": "model.messages"}
-        [dirty] = await of_a_plan(ready, bot, {**asked, "args": telling()})
+        [dirty] = await ready.plan("bot", {**asked, "args": telling()})
         assert (dirty["status"], dirty["error"]["code"]) == ("denied", "policy.obligation")
         assert ready.api.asked == []
-        [good] = await of_a_plan(ready, bot, {**asked, "args": asking()})
+        [good] = await ready.plan("bot", {**asked, "args": asking()})
         assert good["status"] == "succeeded"

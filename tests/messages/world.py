@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ import orjson
 
 import policies
 from gateway.app import build
+from gateway.connector import signed_plan
 from gateway.entries import EntryType
+from gateway.ports.undelivered import MCP_ISSUER
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -86,6 +89,13 @@ class World:
         answer = await self.http.request(method, path, headers=headers, json=body)
         assert answer.status_code == expect, answer.text
         return answer.json()
+
+    async def plan(self, who: str, action: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The steps of a plan that another way in than the Messages API signs for somebody."""
+        gateway = self.gateway
+        caller = await gateway.directory.authenticate(self.keys[who], time.time())
+        plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
+        return list((await gateway.pipeline.submit(plan, wait_seconds=20))["steps"])
 
     async def entries(self, *kinds: EntryType) -> list[dict[str, Any]]:
         """What is on record, of some types, in order."""
