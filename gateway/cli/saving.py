@@ -26,7 +26,7 @@ def refuse_existing(file: Path, *, force: bool) -> None:
     Raises:
         Stop: it is there.
     """
-    if os.path.lexists(file) and (not force or file.is_dir()):
+    if os.path.lexists(file) and (not force or _is_directory(file)):
         raise _exists(file)
 
 
@@ -195,7 +195,12 @@ def _file_errors(file: Path) -> Iterator[None]:
         raise Stop(f"{file}: {exc.strerror}", "Check the directory, and who may write there.", code=Code.FILE) from None
 
 
+def _is_directory(file: Path) -> bool:
+    """Whether it is one, and not the name of one elsewhere, which can be replaced."""
+    return file.is_dir() and not file.is_symlink()
+
+
 def _exists(file: Path) -> Stop:
-    if file.is_dir() and not file.is_symlink():
+    if _is_directory(file):
         return Stop(f"{file}: is a directory", "Name a file.", code=Code.EXISTS)
     return Stop(f"{file}: exists already", "Choose another name, or give --force to replace it.", code=Code.EXISTS)

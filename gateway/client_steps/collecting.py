@@ -21,6 +21,7 @@ from gateway.stages import standing
 from gateway.state import PlanState, StepState
 
 _TRIES_MAX: Final = 8
+_UNDER_WAY: Final = frozenset({StepStatus.HELD, StepStatus.RUNNING})
 _GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
 """What becomes of an approved step: its client may run it, or a hand ran it."""
 
@@ -50,10 +51,25 @@ class Collecting:
     pipeline: Pipeline
     rows: ClientCallRows
 
+    async def standing(self, caller: Principal, context_id: str | None, call: Call) -> StoredCall | None:
+        """The step that stands for exactly this call, so that nobody is asked about it again: one that waits for a
+        person, or runs since one approved it; or one that went, which is collected with that.
+
+        Args:
+            context_id: see :meth:`find`.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+        found = await self.find(caller, context_id, call)
+        state = None if found is None else await self._same(caller, found, call)
+        return await self.take(caller, context_id, call) if state is not None and _passes(state) else found
+
     async def find(
         self, caller: Principal, context_id: str | None, call: Call, but: Collection[tuple[str, str]] = ()
     ) -> StoredCall | None:
-        """The step that waits for a person, or was approved and not collected, about exactly this call.
+        """The step that waits for a person, or was approved and not collected, though it may run yet, about exactly
+        this call.
 
         Args:
             context_id: in which people were asked; ``None`` where the client names none, so that any of its is meant.
@@ -66,7 +82,7 @@ class Collecting:
             if (found.plan_id, found.step_id) in but:
                 continue
             state = await self._same(caller, found, call)
-            if state is not None and (state.status is StepStatus.HELD or (state.approved and _passes(state))):
+            if state is not None and (state.status in _UNDER_WAY or (state.approved and _passes(state))):
                 return found
         return None
 

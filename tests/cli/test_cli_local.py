@@ -647,6 +647,11 @@ def test_a_directory_is_not_replaced_and_force_is_not_what_is_hinted(tmp_path: P
     with pytest.raises(Stop) as stopped:
         saving.refuse_existing(tmp_path, force=force)
     assert (stopped.value.code, stopped.value.hint) == ("cli.exists", "Name a file.")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    saving.refuse_existing(link, force=True)
+    with pytest.raises(Stop, match="exists already"):
+        saving.refuse_existing(link, force=False)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from gateway.entries import EntryType
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
 from gateway.web import anthropic_answers
-from tests.anthropic_api.answers import Answer, Cut, failure, stream
+from tests.anthropic_api.answers import Answer, Cut, failure, of_message, stream
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import KEY, StandIn
 from tests.limits import raw as sockets
@@ -454,6 +454,33 @@ async def test_a_report_is_heard_after_a_restart(tmp_path: Path, anthropic_api: 
         ]
         assert (await ready.post(asking(messages=conversation))).status_code == 200
         assert len(await ready.entries(EntryType.STEP_REPORTED)) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_nobody_is_asked_again_about_a_request_that_waits_or_is_asked_since_it_was_approved(
+    tmp_path: Path, anthropic_api: StandIn, *, streaming: bool
+) -> None:
+    word = {"actions": {"model.messages": {"side_effects": "reversible"}}}
+    async with world(tmp_path, anthropic_api, model=word, granted={"claude": ["model.messages"]}) as ready:
+        answered = asyncio.Event()
+        # Without a client that reads along, the model is asked for a whole answer.
+        ready.api.script(Answer([answered, *of_message(message("It is sunny."), as_stream=False).pieces]))
+        body = asking(stream=streaming)
+        first = await ready.post(body)
+        again = await ready.post(body)
+        assert link(again.text) == link(first.text)
+        await ready.approve(first.text)
+        await until(lambda: bool(ready.api.requests))
+        assert "ask exactly the same again" in (await ready.post(body)).text
+        answered.set()
+        await until(lambda: ready.entries(EntryType.STEP_EXECUTED))
+        assert "sunny" in (await ready.post(body)).text
+        assert len(ready.api.requests) == 1
+        assert len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == 1
+
+
+def link(text: str) -> str:
+    return text.split("/approvals/", 1)[1][:32]
 
 
 async def test_a_request_that_a_person_is_asked_about_is_answered_from_the_record_once_approved(

@@ -231,7 +231,7 @@ class Exchange:
     async def _without_relay(self, view: dict[str, Any]) -> Answer:
         """The answer of a step that was not passed on: it was refused, it waits for a person, or something was taken
         out of its result."""
-        if view["steps"][0]["status"] != StepStatus.HELD:
+        if view["steps"][0]["status"] not in {StepStatus.HELD, StepStatus.RUNNING}:
             failure = _told_by_provider(view["steps"][0])
             if failure is not None:
                 return failure

@@ -133,7 +133,7 @@ class MessagesIngress:
             return plan()
 
         async def approved() -> StoredCall | None:
-            return await self._known.collecting.take(caller, context.named, Call(manifest.hand, action, args))
+            return await self._known.collecting.standing(caller, context.named, Call(manifest.hand, action, args))
 
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.

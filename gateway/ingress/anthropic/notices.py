@@ -91,8 +91,12 @@ def approval(step: Mapping[str, Any], public_url: str) -> str:
 
 
 def held_message(view: Mapping[str, Any], step: Mapping[str, Any], model: str, public_url: str) -> dict[str, Any]:
-    """The answer to a request that waits for a person."""
-    return message(view["plan_id"], model, f"[Handrail held this request. {approval(step, public_url)}]")
+    """The answer to a request that waits for a person, or is being asked since one approved it."""
+    if step["status"] == StepStatus.RUNNING:
+        text = "Handrail asks this request: a person approved it. For its answer, ask exactly the same again."
+    else:
+        text = f"Handrail held this request. {approval(step, public_url)}"
+    return message(view["plan_id"], model, f"[{text}]")
 
 
 def message(seed: str, model: str, text: str) -> dict[str, Any]:
