@@ -24,6 +24,8 @@ from hand_adapters.mcp.servers_by_url import NoHand, address
 FILE_MAX_BYTES: Final = 4_194_304
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,<>=!~+\[\]-]*")
 """What may stand in a command that a person is told to run: the file is somebody else's."""
+_RELATIVE: Final = re.compile(r"\.{1,2}[/\\].*|[\w-][\w./-]*\.(?:[cm]?[jt]s|py|sh|rb|jar)", re.DOTALL)
+"""A file by a path that is none from everywhere: one that begins with a dot, or a script's name."""
 _SECTIONS: Final = ("mcpServers", "servers")
 _VARIABLE: Final = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PLACEHOLDER: Final = re.compile(r"\$\{[^}]*\}")
@@ -144,6 +146,12 @@ def _declare(hand_id: str, server: Server, packages: Path | None, names: Collect
         f"{path} is a file that its jail does not see. Add a bind of the directory with all that the server needs."
         for path in _named(command[1:], Path.is_file)
         if not any(path.is_relative_to(directory) for directory in directories)
+    )
+    notes.extend(
+        f"{word} is relative to wherever its client runs, and a hand runs in no such place. Write the whole path, and "
+        "add a bind of its directory."
+        for word in command
+        if _RELATIVE.fullmatch(word)
     )
     return Declared(
         hand_id,

@@ -22,6 +22,20 @@ def one(entry: dict[str, Any], packages: Path | None = None, name: str = "x") ->
     return declared
 
 
+@pytest.mark.parametrize(
+    "word", ["./server.js", "../x/main.py", "server.mjs", "dist/index.js", "..\\x\\run.ts", "./run"]
+)
+def test_a_path_that_is_none_from_everywhere_is_said(word: str) -> None:
+    assert f"{word} is relative to wherever its client runs" in " ".join(one({"command": "node", "args": [word]}).notes)
+
+
+@pytest.mark.parametrize(
+    "word", ["/srv/server.js", "-m", "mcp_server_time", "--file=./x.py", "a@1.0.js/b", "https://x/y.js"]
+)
+def test_what_is_no_such_path_is_not(word: str) -> None:
+    assert "is relative" not in " ".join(one({"command": "node", "args": [word]}).notes)
+
+
 @pytest.mark.parametrize("section", ["mcpServers", "servers"])
 def test_each_client_s_file_is_read(tmp_path: Path, section: str) -> None:
     entry = {"command": sys.executable, "args": ["-m", "server"]}
