@@ -104,6 +104,19 @@ def declared(**python: Any) -> HandSettings:
     return HandSettings(adapter="python", actions=ACTIONS, python=python)  # type: ignore[arg-type]
 
 
+async def test_what_was_nested_without_end_is_removed_too_and_keeps_nobody_from_working(
+    run: Callable[..., Any], place: Path, jail: Jail
+) -> None:
+    """A session may make directories deeper than any path is long."""
+    deep = "for i in range(3000):\n os.mkdir('d' * 9)\n os.chdir('d' * 9)"
+    assert "done" in await run("bash", {"command": f"python3 -c \"import os\n{deep}\nprint('done')\""})
+    [past] = place.iterdir()
+    os.utime(past, (0, 0))
+    await Workspaces(place, 1.0, jail).bind("acme", "ctx-2")
+    assert past not in place.iterdir()
+    assert len(list(place.iterdir())) == 1
+
+
 def test_what_is_no_declaration_is_refused_at_the_start(tmp_path: Path) -> None:
     source = tmp_path / "mine.py"
     source.write_text("")
