@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,10 +17,12 @@ from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing
 from gateway.safe import safe
 from gateway.settings import Settings, load
+from hand_adapters import jailed
 from hand_adapters.jail import Completed, JailError, JailSpec, landlock_exec
 from hand_adapters.jail.landlock_exec import BUILT, CompilerError
 
 app = noun("jail")
+_JAILED: Final = frozenset({"process", "python", "wasm", "mcp"})
 STDIN_MAX_BYTES: Final = 16 * 2**20
 
 
@@ -33,11 +36,16 @@ STDIN_MAX_BYTES: Final = 16 * 2**20
 def run(
     out: Output,
     cmd: Annotated[list[str], typer.Argument(metavar="-- CMD", help="Program and arguments.", show_default=False)],
-    profile: Annotated[str, typer.Option(help="Jail profile.")] = "default",
+    profile: Annotated[str | None, typer.Option(help="Jail profile. Default: the hand's, or default.")] = None,
+    hand: Annotated[
+        str | None, typer.Option(help="Show it what the jail of this hand shows: its binds and its environment.")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until everything is killed.")] = 60.0,
     config: Config = None,
 ) -> Exit:
     """Run a program in a jail: no network, no files but its own, an empty environment.
+
+    With --hand it is the jail of a hand of the configuration, without secrets and without a way out.
 
     What comes through a pipe or a file is read to its end before the program starts, and is its standard input.
     """
@@ -47,7 +55,10 @@ def run(
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read(STDIN_MAX_BYTES + 1)
     if len(stdin) > STDIN_MAX_BYTES:
         raise Stop(f"standard input has more than {STDIN_MAX_BYTES // 2**20} MiB", "Cut it: | head -c 16M")
-    completed = asyncio.run(_run(settings, JailSpec(tuple(cmd), profile=profile, deadline_seconds=deadline), stdin))
+    spec = _spec(settings, hand, tuple(cmd))
+    if profile is not None:
+        spec = replace(spec, profile=profile)
+    completed = asyncio.run(_run(settings, replace(spec, deadline_seconds=deadline), stdin))
     document = {
         "returncode": completed.returncode,
         "stdout": completed.stdout.decode("utf-8", "backslashreplace"),
@@ -88,6 +99,18 @@ def build(
     document = {"path": str(built.path), "sha256": built.sha256}
     out.show(document, lambda: out.facts(document.items()))
     return Exit.GOOD
+
+
+def _spec(settings: Settings, hand: str | None, cmd: tuple[str, ...]) -> JailSpec:
+    if hand is None:
+        return JailSpec(cmd)
+    declared = settings.hands.get(hand)
+    if declared is None:
+        there = ", ".join(sorted(settings.hands)) or "none"
+        raise Stop(f"{hand}: the configuration declares no such hand", f"There are: {there}.")
+    if declared.adapter not in _JAILED or declared.url is not None:
+        raise Stop(f"{hand} runs in no jail here", "Name a hand whose program the gateway starts.")
+    return JailSpec(cmd, declared.jail_profile, binds=jailed.binds(declared), env=jailed.environment(declared))
 
 
 async def _run(settings: Settings, spec: JailSpec, stdin: bytes) -> Completed:

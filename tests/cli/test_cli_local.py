@@ -620,6 +620,29 @@ def test_a_program_in_a_jail_gives_its_output_and_verdict(jail: dict[str, str]) 
     assert "SECRET" not in process("jail", "run", "--", "/usr/bin/env", SECRET="SECRET", **jail).stdout
 
 
+@pytest.mark.jail
+def test_a_program_sees_what_the_jail_of_a_hand_shows(tmp_path: Path, jail: dict[str, str]) -> None:
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    (shown / "a.txt").write_text("of the hand\n")
+    shown.chmod(0o755)
+    hands = (
+        f'[hands.cat]\nadapter = "process"\njail_profile = "strict"\nenv = {{ WORD = "its own" }}\n'
+        f'binds = [{{ source = "{shown}", target = "/shown" }}]\n'
+        '[hands.cat.actions.show]\nargv = ["/bin/cat", "/shown/a.txt"]\nargs_schema = { type = "object" }\n'
+        '[hands.far]\nadapter = "mcp"\nurl = "https://mcp.example/mcp"\n'
+    )
+    (tmp_path / "handrail.toml").write_text(hands)
+    where = ["--config", str(tmp_path / "handrail.toml")]
+    command = ["--", "/bin/sh", "-c", "cat /shown/a.txt; echo $WORD"]
+    good = process("jail", "run", "--hand", "cat", *where, *command, **jail)
+    assert (good.returncode, good.stdout) == (0, "of the hand\nits own\n"), good.stderr
+    assert "of the hand" not in process("jail", "run", *where, *command, **jail).stdout
+    for other, said in (("far", "runs in no jail here"), ("nope", "There are: cat, far.")):
+        refused = process("jail", "run", "--hand", other, *where, *command, **jail)
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
+
+
 def test_what_holds_files_is_built_where_one_says(
     tmp_path: Path, require_service: Callable[[object, str, str], None]
 ) -> None:
