@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.entries import EntryType
+from gateway.personal_data import scanner
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.messages.world import TOOLS, asking, bundle, world
@@ -15,11 +16,7 @@ from tests.until import until
 
 TOKEN = "ghp_" + "a" * 36
 WHERE = "mia@example.org"
-RULE = """\
-# METADATA
-# title: What is told to models
-package handrail.requests
-
+RULE = """
 # METADATA
 # title: Requests to models go without these
 decisions contains decision if {{
@@ -29,20 +26,28 @@ decisions contains decision if {{
 		"step": step.id,
 		"effect": "{effect}",
 		"reasons": [{{"code": "requests.rule", "message": "Said of requests."}}],
-		"obligations": {{"redact_request": {kinds}}},
+		"obligations": {obligations},
 	}}
 }}
+"""
+PACKAGE = """\
+# METADATA
+# title: What is told to models
+package handrail.requests
 """
 TOLD = 'step.action in {"model.messages", "model.count_tokens", "batches.create"}'
 
 
-def ruled(home: Path, kinds: str = '["secret", "email"]', condition: str = TOLD, effect: str = "allow") -> Path:
-    """Policies with one more rule."""
-    rules = bundle(home / "policies", {"code": sorted(TOOLS)})
-    (rules / "handrail" / "requests").mkdir()
-    text = RULE.format(kinds=kinds, condition=condition, effect=effect)
-    (rules / "handrail" / "requests" / "requests.rego").write_text(text)
-    with (rules / "handrail" / "decisions.rego").open("a") as decisions:
+def rule(kinds: str = '["secret", "email"]', condition: str = TOLD, effect: str = "allow") -> str:
+    return RULE.format(obligations=f'{{"redact_request": {kinds}}}', condition=condition, effect=effect)
+
+
+def ruled(home: Path, *rules: str) -> Path:
+    """Policies with these rules beside the shipped ones."""
+    directory = bundle(home / "policies", {"code": sorted(TOOLS)}) / "handrail"
+    (directory / "requests").mkdir()
+    (directory / "requests" / "requests.rego").write_text(PACKAGE + "".join(rules or (rule(),)))
+    with (directory / "decisions.rego").open("a") as decisions:
         decisions.write("\ndecisions contains decision if some decision in data.handrail.requests.decisions\n")
     return home
 
@@ -107,7 +112,7 @@ async def test_batches_and_counts_of_tokens_are_no_way_around(tmp_path: Path, an
 async def test_people_are_asked_about_what_is_left_and_the_same_request_passes_once(
     tmp_path: Path, anthropic_api: StandIn
 ) -> None:
-    async with world(ruled(tmp_path, effect="ask"), anthropic_api) as ready:
+    async with world(ruled(tmp_path, rule(effect="ask")), anthropic_api) as ready:
         first = await ready.post(telling())
         assert first.json()["stop_reason"] == "end_turn"
         ready.api.script(message("yes"))
@@ -118,6 +123,55 @@ async def test_people_are_asked_about_what_is_left_and_the_same_request_passes_o
         again = await ready.post(telling())
         assert again.json()["content"][-1]["text"] == "yes"
         assert len(ready.api.asked) == 1
+
+
+async def test_what_several_rules_want_out_is_out_and_a_question_of_another_one_is_about_what_is_left(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    asking_too = RULE.format(obligations="{}", condition=TOLD, effect="ask")
+    async with world(ruled(tmp_path, rule('["secret"]'), rule('["email"]'), asking_too), anthropic_api) as ready:
+        held = await ready.post(telling())
+        assert "Handrail held" in held.text
+        ready.api.script(message("yes"))
+        await ready.approve(held.json()["content"][-1]["text"])
+        await until(lambda: ready.entries(EntryType.STEP_EXECUTED))
+        assert clean(ready.api.asked[0].body)
+
+
+async def test_a_secret_that_is_spelled_with_escapes_is_out_too(tmp_path: Path, anthropic_api: StandIn) -> None:
+    spelled = "".join(f"\\u{ord(character):04x}" for character in TOKEN)
+    body = f'{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"{spelled}"}}]}}'.encode()
+    assert TOKEN.encode() not in body
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        ready.api.script(message("yes"))
+        assert (await ready.post(body)).status_code == 200
+        assert orjson.loads(ready.api.asked[0].body)["messages"][0]["content"] == "[redacted: secret]"
+
+
+async def test_what_the_provider_signed_stays_as_it_is(tmp_path: Path, anthropic_api: StandIn) -> None:
+    signed = {"type": "thinking", "thinking": f"I know {TOKEN}.", "signature": "c2lnbmVk"}
+    conversation = [
+        {"role": "user", "content": f"I am {WHERE}."},
+        {"role": "assistant", "content": [signed, {"type": "text", "text": WHERE}]},
+        {"role": "user", "content": "go on"},
+    ]
+    async with world(ruled(tmp_path, rule('["email"]')), anthropic_api) as ready:
+        ready.api.script(message("yes"))
+        answer = await ready.post(asking(messages=[*conversation[:1], {"role": "assistant", "content": WHERE}]))
+        assert answer.status_code == 200
+        assert clean(ready.api.asked[0].body)
+        assert "secrets.found" in (await ready.post(asking(messages=conversation))).text
+
+
+async def test_a_request_that_is_too_much_to_look_through_is_denied(
+    tmp_path: Path, anthropic_api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "CANDIDATES_MAX", 8)
+    many = " ".join(f"mia{number}@example.org" for number in range(100))
+    async with world(ruled(tmp_path), anthropic_api) as ready:
+        refused = await ready.post(asking(many))
+        assert "policy.obligation" in refused.text
+        assert ready.api.requests == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +185,7 @@ async def test_people_are_asked_about_what_is_left_and_the_same_request_passes_o
 async def test_what_cannot_be_taken_out_is_denied(
     tmp_path: Path, anthropic_api: StandIn, kinds: str, condition: str
 ) -> None:
-    async with world(ruled(tmp_path, kinds, condition), anthropic_api) as ready:
+    async with world(ruled(tmp_path, rule(kinds, condition)), anthropic_api) as ready:
         ready.api.script(message("yes", tool_use("Read", {"file": "a"})))
         assert "policy.obligation" in (await ready.post(asking())).text
         assert len(ready.api.asked) == (condition != TOLD)
