@@ -15,7 +15,7 @@ HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{
 address literal, without port and brackets."""
 
 
-PLAIN_PROFILE: Final = "default"
+DEFAULT_PROFILE: Final = "default"
 """The jail profile of a hand whose operator names none."""
 CLIENT: Final = "client"
 """The adapter of hands whose actions the client itself runs."""

@@ -137,6 +137,7 @@ class Pipeline(Plans):
                 await policy.decide(
                     plan, sound, self.engine, self.contexts, self.settings.policy, now, scanner=self.scanner
                 )
+                self._unless_to_redact(live, plan, judged)
             if policy.put_off(plan, outdated):
                 # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
                 plan = self._anew(live, plan, drafts.Round(judged, fallen=fallen, frozen=frozen), before)
@@ -216,14 +217,15 @@ class Pipeline(Plans):
         self.offered({(plan.plan.tenant, state.step.hand) for state in launched if offer.remote(state)})
         return [state for state in launched if not offer.remote(state) and not release.by_client(state)]
 
+    @staticmethod
+    def _unless_to_redact(live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
+        """Raises ``ToRedact`` where policy wants something taken out first: nothing of that is to come on record."""
+        if plan.log_index is None and live.redact is not None and judged and judged[0].to_redact:
+            raise ToRedact(judged[0].to_redact)
+
     async def _unless_another(self, live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
-        """Raises ``NotNeeded`` where a person approved exactly this call already, for nobody is asked twice;
-        ``ToRedact`` where policy wants something taken out first, for nothing of that is to come on record."""
-        if plan.log_index is not None:
-            return
-        if live.redact is not None and (kinds := judged[0].to_redact if judged else ()):
-            raise ToRedact(kinds)
-        if live.instead is not None and approval.asks(judged):
+        """Raises ``NotNeeded`` where a person was asked about exactly this call already: nobody is asked twice."""
+        if plan.log_index is None and live.instead is not None and approval.asks(judged):
             found = await live.instead()
             if found is not None:
                 raise NotNeeded(found)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.errors import Refused
-from gateway.manifest import PLAIN_PROFILE, ActionManifest, BindUse, JailUse, Manifest, Slo
+from gateway.manifest import DEFAULT_PROFILE, ActionManifest, BindUse, JailUse, Manifest, Slo
 from gateway.settings import ActionSettings, HandSettings, SettingsError
 from hand_adapters import jailed, reach
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
@@ -100,7 +100,7 @@ def _jail(settings: HandSettings) -> JailUse | None:
         BindUse(str(bind.source), bind.target, bind.writable)
         for bind in sorted(jailed.binds(settings), key=lambda bind: bind.target)
     )
-    if not (settings.command or binds or settings.env or settings.jail_profile != PLAIN_PROFILE):
+    if not (settings.command or binds or settings.env or settings.jail_profile != DEFAULT_PROFILE):
         return None
     return JailUse(settings.command or (), settings.jail_profile, binds, dict(sorted(settings.env.items())))
 

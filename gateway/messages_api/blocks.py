@@ -8,6 +8,9 @@ from typing import Final
 TOOL_USE: Final = "tool_use"
 """The block by which a model has the *client* act."""
 TEXT: Final = "text"
+CALLS: Final = (TOOL_USE, "server_tool_use", "mcp_tool_use")
+"""The blocks that call a tool, whoever runs it; what it is called with is their ``input``. A tuple: what a
+sender says a type is may be no text."""
 
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 _UPSTREAM: Final = frozenset(
@@ -41,6 +44,6 @@ DELTAS: Final = {
     "thinking_delta": frozenset({"thinking"}),
     "signature_delta": frozenset({"thinking"}),
     "compaction_delta": frozenset({"compaction"}),
-    "input_json_delta": frozenset({TOOL_USE, "server_tool_use", "mcp_tool_use"}),
+    "input_json_delta": frozenset(CALLS),
 }
 """Delta -> the blocks that it may add to."""

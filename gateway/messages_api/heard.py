@@ -7,7 +7,9 @@ them. A text in either can steer a model as well as one that a hand returned. Pu
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_SPOKEN: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+from gateway.messages_api.blocks import CALLS, TEXT
+
+_SPOKEN: Final = frozenset({TEXT, "thinking", "redacted_thinking", *CALLS})
 """Types of blocks that somebody said, or a model did. Everything else, of tomorrow's types too, was brought in."""
 _CACHE: Final = "cache_control"
 _MARKS: Final = frozenset({"type", "id", "tool_use_id", "is_error", _CACHE})

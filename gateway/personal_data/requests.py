@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from gateway.calls import HandResult
 from gateway.errors import Refused
+from gateway.messages_api.blocks import CALLS
 from gateway.personal_data.scanner import Scanner
 from gateway.reasons import Reason
+from gateway.secret_forms import PREFIXES
 
 _Visit = Callable[[Any], Any]
 """A text, or what a tool was called with -> what stands in its place."""
@@ -25,7 +27,7 @@ SECRET: Final = "[redacted: secret]"  # noqa: S105 - what stands where one was
 _SECRETS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\beyJ(?:(?!-eyJ)[\w-]){8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-ant-|sk-proj-|sk_live_|rk_live_|npm_|pypi-|hf_|hr_)[\w-]{16,}"
+    rf"|\b(?:{PREFIXES})[\w-]{{16,}}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\bAIza[\w-]{35}\b"
     r"|(?<=://)[^/\s:@\"']{1,256}:[^/\s@\"']{1,256}(?=@)",
@@ -34,9 +36,7 @@ _SECRETS: Final = re.compile(
 
 _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("text", "data"),  # a block, or the source of a document
-    "tool_use": ("input",),
-    "server_tool_use": ("input",),
-    "mcp_tool_use": ("input",),
+    **dict.fromkeys(CALLS, ("input",)),
     "tool_result": ("content",),
     "mcp_tool_result": ("content",),
     "search_result": ("title", "source", "content"),

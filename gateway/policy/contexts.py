@@ -102,7 +102,7 @@ class Contexts:
         principal = self._principals.get(_principal_key(plan)) or principal
         plan.first_of_context = context.presumed
         self._uses[plan.plan.plan_id] = use = _Use(plan, principal, context)
-        self._hear(use)
+        self._take_request(use)
         self._make_room()
 
     async def prepare(self, plan: PlanState) -> None:
@@ -333,12 +333,12 @@ class Contexts:
         for use in self._uses.values():
             if use.context is old:
                 use.context = new
-                self._hear(use)
+                self._take_request(use)
                 for step in use.pending:
                     if step in old.reserved and step not in counted:
                         new.reserve(step, old.reserved[step])
 
-    def _hear(self, use: _Use) -> None:
+    def _take_request(self, use: _Use) -> None:
         """Take in what the user asked for, before anything is judged by it."""
         the, context = use.plan.plan, use.context
         if the.received_at - context.used_at > self._settings.idle_seconds and context.used_at:

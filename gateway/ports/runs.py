@@ -106,7 +106,10 @@ class RunStore(Turns, Protocol):
         ended."""
 
     def hold(self, run_id: str, until: float) -> Write:
-        """Go on driving it until then; a moment that is over leaves it to the others."""
+        """Go on driving it until then."""
+
+    def leave(self, run_id: str, now: float) -> Write:
+        """Leave it to the other gateways at once."""
 
     async def due(self, now: float) -> Sequence[str]:
         """Runs that have not ended, and that this gateway may drive: no other one does."""

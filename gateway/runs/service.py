@@ -307,7 +307,7 @@ class Runs:
         now = self.parts.clock()
         try:
             if runs:
-                await self.parts.pipeline.log.append(Append((), [self.parts.store.hold(one, now) for one in runs]))
+                await self.parts.pipeline.log.append(Append((), [self.parts.store.leave(one, now) for one in runs]))
         except HandrailError as error:
             _log.info("runs not handed over", code=str(error.reason))
 
@@ -398,4 +398,6 @@ class Runs:
 
 def _within(pointer: str, value: float | None, most: float | None) -> None:
     if value is not None and most is not None and value > most:
-        raise Malformed("over the limit", pointer=pointer, maximum=int(most), expected=f"at most {most:g}")
+        said = f"{most:.15g}"
+        maximum = int(most) if said.isdigit() else said
+        raise Malformed("over the limit", pointer=pointer, maximum=maximum, expected=f"at most {said}")

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, PLAIN_PROFILE, ArgumentRole, Oversize, SideEffects, Trust
+from gateway.manifest import DEFAULT_PROFILE, HOST, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.reach import SecretPlace
 from gateway.settings import client_hands, mcp_servers
@@ -222,7 +222,7 @@ class HandSettings(Section):
     )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
     jail_profile: Identifier = Field(
-        PLAIN_PROFILE, description="mcp, process, python, wasm: jail profile; default, strict or build."
+        DEFAULT_PROFILE, description="mcp, process, python, wasm: jail profile; default, strict or build."
     )
     env: dict[VariableName, str] = Field(
         {},

@@ -5,13 +5,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from gateway.secret_forms import PREFIXES
+
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 _SECRET_WORDS: Final = frozenset(
     {"secret", "secrets", "token", "password", "passwd", "passphrase", "pass", "pat", "credential", "credentials",
      "key", "apikey", "auth", "bearer", "cookie", "dsn"}
 )  # fmt: skip
 _SECRET_VALUE: Final = re.compile(
-    r"-----BEGIN |eyJ[\w-]{8,}\.|(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|npm_|AKIA)[\w-]{8,}|://[^/\s:@]+:[^/\s@]+@"
+    rf"-----BEGIN |eyJ[\w-]{{8,}}\.|\b(?:{PREFIXES})[\w-]{{16,}}|\b(?:sk-|AKIA|ASIA|AIza)[\w-]{{8,}}|://[^/\s:@]+:[^/\s@]+@"
 )
 
 

@@ -117,4 +117,4 @@ def _about(caller: Principal, hand: str, action: str) -> dict[str, str]:
 
 def _taken(_: Connection) -> None:
     """Another call has the name. Raises ``request.conflict``."""
-    raise Refused(Reason.REQUEST_CONFLICT, "another call has this id", **because(Conflict.STEP_REPORTED))
+    raise Refused(Reason.REQUEST_CONFLICT, "another call has this id", **because(Conflict.ID_TAKEN))

@@ -68,8 +68,12 @@ class SqlLeases:
         return Write(self._take, {"kind": self._kind, "name": name, "owner": self.owner, "until": until})
 
     def hold(self, name: str, until: float) -> Write:
-        """Go on having it until then, if it is this gateway's still; a moment that is over leaves it to the others."""
+        """Go on having it until then, if it is this gateway's still."""
         return Write(_HOLD, {**self._the(name), "me": self.owner, "new_until": until})
+
+    def leave(self, name: str, now: float) -> Write:
+        """Leave it to the other gateways at once, if it is this one's."""
+        return self.hold(name, now)
 
     def drop(self, name: str) -> Write:
         """There is nothing more to be had."""

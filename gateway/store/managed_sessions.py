@@ -68,7 +68,7 @@ class SqlManagedSessions:
 
     def leave(self, session: SessionRecord, now: float) -> Write:
         """See ``Records``."""
-        return self._leases.hold(_name(session), now)
+        return self._leases.leave(_name(session), now)
 
     def drop(self, session: SessionRecord) -> Write:
         """See ``Records``."""

@@ -105,6 +105,10 @@ class SqlRuns:
         """See ``ports.RunStore``."""
         return self._leases.hold(run_id, until)
 
+    def leave(self, run_id: str, now: float) -> Write:
+        """See ``ports.RunStore``."""
+        return self._leases.leave(run_id, now)
+
     # --- reads -------------------------------------------------------------------------------------------------------
 
     async def due(self, now: float) -> Sequence[str]:

@@ -1,10 +1,10 @@
 """The JSON shapes of runs; see ``schemas``."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from gateway.model import StepStatus, TurnKind
+from gateway.model import TurnKind
 from gateway.ports.runs import RunStatus
 from gateway.web.schemas import Shape
 from gateway.web.times import Time
@@ -110,30 +110,3 @@ class RunList(Shape):
 
     runs: list[RunSummary]
     next: int | None = Field(description="For after; null on the last page.")
-
-
-class RunStepEvent(Shape):
-    """A call in an event of a run."""
-
-    step_id: str
-    hand: str
-    action: str
-    status: StepStatus
-    code: str | None = None
-    approval_id: str | None = None
-
-
-class RunTurnEvent(Shape):
-    """What an event ``turn`` of a run says."""
-
-    turn: int
-    kind: TurnKind
-    brain: str
-    plan_id: str
-    status: str = Field(description="running, waiting or done")
-    steps: list[RunStepEvent] | None = Field(None, description="Of calls.")
-    text: str | None = Field(None, description="Of a question that was answered.")
-    calls: int | None = Field(None, description="How many calls the answer asks for.")
-    tokens: dict[str, Any] | None = Field(None, description="Kind -> tokens of this question.")
-    spent: float | None = Field(None, description="What this question cost, where its brain has prices.")
-    code: str | None = Field(None, description="Of a question that was not answered: why.")

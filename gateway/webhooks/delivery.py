@@ -103,7 +103,7 @@ class Deliveries:
         now = self.clock()
         try:
             if self._until:
-                await self.log.append(Append((), [self.leases.hold(name, now) for name in self._until]))
+                await self.log.append(Append((), [self.leases.leave(name, now) for name in self._until]))
         except HandrailError as error:
             _log.info("webhooks are left when their leases are over", reason=str(error.reason))
 

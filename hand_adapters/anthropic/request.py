@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.errors import Refused
+from gateway.messages_api.blocks import CALLS
 from gateway.pointers import pointer
 from gateway.reasons import Reason
 from gateway.settings import ModelSettings
@@ -12,7 +13,6 @@ from gateway.settings import ModelSettings
 _HARMLESS: Final = ("bash_", "text_editor_", "memory_", "computer_", "tool_search_tool_")
 """Tools of the provider's own schemas that the client runs, and the search through the request's own tools."""
 
-_CALLS: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
 _INPUT: Final = "input"
 _TOLD_BACK: Final = (
     "code_execution_output",
@@ -117,7 +117,7 @@ def _blocks(args: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Ma
             yield place, value
             # What a tool was called with is data of the conversation, and no block. All else beside it is looked at,
             # whatever type its sender gave it.
-            data = _INPUT if value.get("type") in _CALLS else None
+            data = _INPUT if value.get("type") in CALLS else None
             pending += [((*place, name), one) for name, one in value.items() if name != data]
         elif isinstance(value, list):
             pending += [((*place, number), one) for number, one in enumerate(value)]

@@ -18,7 +18,6 @@ from gateway.errors import Malformed, Refused
 from gateway.messages_api.blocks import ASKED
 from gateway.model import Principal
 from gateway.pointers import pointer
-from gateway.reasons import Reason
 
 CONTEXT_HEADER: Final = "x-handrail-context"
 PURPOSE_HEADER: Final = "x-handrail-purpose"
@@ -248,8 +247,3 @@ def _results(message: Mapping[str, Any]) -> Iterator[ToolResult]:
 
 def _malformed(expected: str, *place: str | int) -> Refused:
     return Malformed("a request to the Messages API", pointer=pointer(place), problem="unknown", expected=expected)
-
-
-def too_many(raw: bytes, most: int) -> Refused:
-    """A body that is larger than it may be."""
-    return Refused(Reason.REQUEST_TOO_LARGE, f"{len(raw)} bytes", body_max_bytes=most)
