@@ -127,8 +127,8 @@ class HandCall:
     )
     """Number of the attempt that is due, and why the one before it failed (``None``: there was none, the call waited)
     -> a credential that no hand has seen, on record before this returns. Raises HandrailError: then nothing is sent."""
-    opened: Sequence[Mapping[str, str]] = field(default=(), compare=False, kw_only=True)
-    """Facts of the uses of secrets that are on record with the call's intent (``Secrets.opened``)."""
+    secrets_named: Sequence[Mapping[str, str]] = field(default=(), compare=False, kw_only=True)
+    """Facts of the uses of secrets that are on record with the call's intent (``Secrets.named``)."""
     progress: Progress = field(default_factory=Progress, repr=False, compare=False, kw_only=True)
     inject: Inject = field(default=no_injections, repr=False, compare=False, kw_only=True)
     """Scheme, host, port, method and path of a request -> what the gateway adds to it."""

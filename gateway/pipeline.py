@@ -174,7 +174,7 @@ class Pipeline(Plans):
                     ttl_max_seconds=self.settings.keys.token_lifetime_seconds,
                     now=self.clock(),
                 )
-                await credential.open_secrets(plan, launched, self.hands)
+                await credential.name_secrets(plan, launched, self.hands)
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):

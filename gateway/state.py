@@ -106,7 +106,7 @@ class StepState:
     approved: bool = False
     approvals: tuple[Approval, ...] = ()
     credential: str = ""
-    opened: Sequence[Mapping[str, str]] = ()
+    secrets_named: Sequence[Mapping[str, str]] = ()
     """What its intent says of the secrets that it is given."""
     jail: Mapping[str, str] | None = None
     """Tier and profile digest of the jail it ran in, for its receipt."""

@@ -190,9 +190,9 @@ class Registry:
             }
         return self._profiles[chosen, gated]
 
-    async def opened(self, tenant: str, manifest: Manifest) -> Sequence[Mapping[str, str]]:
+    async def secrets_named(self, tenant: str, manifest: Manifest) -> Sequence[Mapping[str, str]]:
         """See ``ports.Secrets``."""
-        return () if self._secrets is None else await self._secrets.opened(tenant, manifest.secrets)
+        return () if self._secrets is None else await self._secrets.named(tenant, manifest.secrets)
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand, when it is its turn, and again where that does no harm (``resilience.Guard``).

@@ -64,8 +64,8 @@ class Hands(Runs, Protocol):
         """The same as :meth:`manifest`, by the pins as they are in the database now: for whoever acts on a pin that
         another gateway may have changed a moment ago. Raises ``hand.unavailable``."""
 
-    async def opened(self, tenant: str, manifest: Manifest) -> Sequence[Mapping[str, str]]:
-        """See ``Secrets.opened``, of a manifest's secrets."""
+    async def secrets_named(self, tenant: str, manifest: Manifest) -> Sequence[Mapping[str, str]]:
+        """See ``Secrets.named``, of a manifest's secrets."""
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand, within its deadline.

@@ -108,10 +108,10 @@ class SecretStep(Protocol):
 class Secrets(Protocol):
     """Gives the secrets of pinned manifests to requests, and to nothing else."""
 
-    async def opened(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
+    async def named(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
         """Of a call that is about to go on record: the facts of those uses that are ``sure``, as far as their stores
-        give the values at once. On record with the call's intent (``HandCall.opened``), they need no entry of their
-        own; of what is missing here, :meth:`SecretStep.inject` makes one, or says what is wrong."""
+        give the values at once. On record with the call's intent (``HandCall.secrets_named``), they need no entry of
+        their own; of what is missing here, :meth:`SecretStep.inject` makes one, or says what is wrong."""
 
     def serving(self, call: HandCall, uses: Sequence[SecretUse]) -> AbstractAsyncContextManager[SecretStep]:
         """The call for as long as it runs; a step is served in the block, and at no other time.

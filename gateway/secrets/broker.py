@@ -82,7 +82,7 @@ class Broker:
             del self._steps[key]
             step.ended = True
 
-    async def opened(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
+    async def named(self, tenant: str, uses: Sequence[SecretUse]) -> Sequence[Mapping[str, str]]:
         """See ``ports.Secrets``. A store that needs longer than :data:`AT_ONCE_SECONDS` goes on answering: who asks for
         the value then finds it."""
         sure = {use: (use.store, tenant, use.name) for use in uses if use.sure}
@@ -226,7 +226,7 @@ class _Step:
         """Name -> the value that the step keeps."""
         self._former: list[str] = []
         """Tokens whose time was over while the step ran."""
-        self._recorded = [*call.opened]
+        self._recorded = [*call.secrets_named]
         """Facts of the uses that are on record."""
         self._redactor: Redactor | None = None
         self._echoed: set[str] = set()

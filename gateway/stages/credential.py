@@ -29,7 +29,7 @@ def mint(
         state.credential, state.step_jti = mint_one(plan, state, credentials, ttl_max_seconds=ttl_max_seconds, now=now)
 
 
-async def open_secrets(plan: PlanState, states: Sequence[StepState], hands: Hands) -> None:
+async def name_secrets(plan: PlanState, states: Sequence[StepState], hands: Hands) -> None:
     """Have the intent of each of ``states`` say which secrets the step is given. One whose answer may be known already
     may be given none."""
     asking = [
@@ -41,9 +41,9 @@ async def open_secrets(plan: PlanState, states: Sequence[StepState], hands: Hand
         and not state.manifest.actions[state.step.action].cacheable
     ]
     if asking:
-        opened = await asyncio.gather(*(hands.opened(plan.plan.tenant, manifest) for _, manifest in asking))
-        for (state, _), facts in zip(asking, opened, strict=True):
-            state.opened = facts
+        named = await asyncio.gather(*(hands.secrets_named(plan.plan.tenant, manifest) for _, manifest in asking))
+        for (state, _), facts in zip(asking, named, strict=True):
+            state.secrets_named = facts
 
 
 def mint_one(

@@ -51,7 +51,7 @@ async def dispatch(
         args=state.args,
         args_bytes=state.args_bytes,
         credential=state.credential,
-        opened=state.opened,
+        secrets_named=state.secrets_named,
         manifest_digest=state.manifest.digest,
         deadline_seconds=deadline_seconds(state),
         result_max_bytes=result_limit(state),

@@ -158,7 +158,7 @@ def describe(plan: PlanState, this: Round) -> Drafts:
             )
             continue
         entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
-        for facts in state.opened:
+        for facts in state.secrets_named:
             entries.add(state, EntryType.SECRET_USED, facts=facts)
         entries.add(state, EntryType.STEP_DISPATCHED)
     return entries

@@ -14,10 +14,10 @@ from hand_adapters.egress import EgressGate, gate
 from hand_adapters.jail import Jail, JailSpec
 from hand_adapters.mcp import carried, listing, rounds
 from hand_adapters.mcp.pipes import PipeChannel
-from hand_adapters.mcp.rounds import Asked, Round
+from hand_adapters.mcp.rounds import Outcome, Round
 from hand_adapters.mcp.session import Session
 from hand_adapters.mcp.talk import Declared, Talk, joined, parted
-from hand_adapters.mcp.tasks import Step, Task
+from hand_adapters.mcp.tasks import Inquiry
 from hand_adapters.warm import WarmProcesses
 
 
@@ -73,8 +73,8 @@ class McpAdapter:
 
         began = self._sessions.closed
 
-        async def once(call: HandCall, again: Round | Step | None) -> HandResult | Asked | Task | None:
-            going_on = began if isinstance(again, Step) else None
+        async def once(call: HandCall, again: Round | Inquiry | None) -> Outcome:
+            going_on = began if isinstance(again, Inquiry) else None
             return await self._sessions.of(key, going_on).call(call, again)
 
         return await rounds.run(call, self._declared, once)

@@ -13,7 +13,7 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.mcp.channel import Channel
 from hand_adapters.mcp.rounds import Asked, Round
-from hand_adapters.mcp.tasks import Created, Method, Step, Task
+from hand_adapters.mcp.tasks import Created, Inquiry, Method, Task
 
 
 class Answer(BaseModel):
@@ -60,7 +60,7 @@ def outcome(task: Task, channel: Channel) -> HandResult | Task:
     return result(Answer.model_validate(task.result, by_name=False), channel)
 
 
-def refused(error: MCPError, call: HandCall, again: Round | Step | None, *, sent: bool) -> HandError:
+def refused(error: MCPError, call: HandCall, again: Round | Inquiry | None, *, sent: bool) -> HandError:
     """What a JSON-RPC error says of a call.
 
     Args:
@@ -68,7 +68,7 @@ def refused(error: MCPError, call: HandCall, again: Round | Step | None, *, sent
         sent: whether it may be the answer to that.
     """
     detail = f"JSON-RPC error {error.code}"
-    if isinstance(again, Step):
+    if isinstance(again, Inquiry):
         # To tasks/result a server answers what the call would have been answered; anything else is about the task.
         own = again.method is Method.RESULT and error.code not in _NOT_BEGUN
         for_now = again.method is Method.GET and error.code not in _NOT_BEGUN

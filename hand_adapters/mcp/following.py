@@ -17,7 +17,7 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
 from hand_adapters.mcp.talk import QUESTIONS_MAX, Declared, answers
-from hand_adapters.mcp.tasks import Method, Step, Task
+from hand_adapters.mcp.tasks import Inquiry, Method, Task
 
 POLL_SECONDS: Final = 1.0
 """Between two looks, where the server names no time."""
@@ -33,10 +33,10 @@ PARTING_SECONDS: Final = 2.0
 _LOST: Final = frozenset(
     {Reason.HAND_UNAVAILABLE, Reason.HAND_LOST_REPLY, Reason.HAND_CRASHED, Reason.HAND_TIMEOUT, Reason.OVERLOADED}
 )
-Once = Callable[[HandCall, Step], Awaitable[object]]
+AskOnce = Callable[[HandCall, Inquiry], Awaitable[object]]
 
 
-async def follow(call: HandCall, declared: Declared, task: Task, once: Once, ends: float) -> HandResult:
+async def follow(call: HandCall, declared: Declared, task: Task, once: AskOnce, ends: float) -> HandResult:
     """The result of a task.
 
     Args:
@@ -61,15 +61,15 @@ async def follow(call: HandCall, declared: Declared, task: Task, once: Once, end
     raise HandError(why, HandFailure.UNKNOWN, detail)
 
 
-async def _call_off(call: HandCall, task: Task, once: Once) -> None:
+async def _call_off(call: HandCall, task: Task, once: AskOnce) -> None:
     with suppress(HandError):
-        await once(replace(call, deadline_seconds=PARTING_SECONDS), Step(Method.CANCEL, task.id))
+        await once(replace(call, deadline_seconds=PARTING_SECONDS), Inquiry(Method.CANCEL, task.id))
 
 
 class _Followed:
     """One task, while it is followed."""
 
-    def __init__(self, call: HandCall, declared: Declared, once: Once, ends: float) -> None:
+    def __init__(self, call: HandCall, declared: Declared, once: AskOnce, ends: float) -> None:
         self._call = call
         self._declared = declared
         self._once = once
@@ -104,7 +104,7 @@ class _Followed:
     async def _ask(self, method: Method, task: Task, seconds: float) -> HandResult | Task | None:
         """What the server says; ``None`` where that was lost, and may be asked again."""
         try:
-            found = await self._once(replace(self._call, deadline_seconds=seconds), Step(method, task.id))
+            found = await self._once(replace(self._call, deadline_seconds=seconds), Inquiry(method, task.id))
         except HandError as error:
             self._lost += 1
             if error.reason in _LOST and self._lost <= LOST_MAX:
@@ -128,6 +128,6 @@ class _Followed:
             await _call_off(self._call, task, self._once)
             raise
         given: Mapping[str, Any] = {key: self._answers[key] for key in task.requests}
-        update = Step(Method.UPDATE, task.id, {"inputResponses": given})
+        update = Inquiry(Method.UPDATE, task.id, {"inputResponses": given})
         with suppress(HandError):  # whether it heard is seen at the next look
             await self._once(replace(self._call, deadline_seconds=ANSWER_SECONDS), update)

@@ -27,11 +27,11 @@ from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import carried, listing, rounds
 from hand_adapters.mcp.endings import SessionOver
-from hand_adapters.mcp.rounds import Asked, Round
+from hand_adapters.mcp.rounds import Outcome, Round
 from hand_adapters.mcp.session import Session, drift
 from hand_adapters.mcp.streamable import HttpChannel
 from hand_adapters.mcp.talk import Declared, Talk, joined, parted
-from hand_adapters.mcp.tasks import Step, Task
+from hand_adapters.mcp.tasks import Inquiry
 from hand_adapters.warm import WarmProcesses
 
 SESSIONS_MAX: Final = 256
@@ -131,11 +131,11 @@ class McpHttpAdapter:
             await self._http.close()
             self._http = None
 
-    async def _once(self, began: int, call: HandCall, again: Round | Step | None) -> HandResult | Asked | Task | None:
+    async def _once(self, began: int, call: HandCall, again: Round | Inquiry | None) -> Outcome:
         loop = asyncio.get_running_loop()
         ends = loop.time() + call.deadline_seconds
         key = (call.tenant, call.principal_id, joined(call.subject, self._declared.answers(call)))
-        going_on = began if isinstance(again, Step) else None
+        going_on = began if isinstance(again, Inquiry) else None
         try:
             return await self._sessions.of(key, going_on).call(call, again)
         except SessionOver as over:

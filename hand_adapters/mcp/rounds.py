@@ -17,7 +17,7 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.mcp.following import follow
 from hand_adapters.mcp.talk import QUESTIONS_MAX, Declared, answers
-from hand_adapters.mcp.tasks import Step, Task
+from hand_adapters.mcp.tasks import Inquiry, Task
 
 ROUNDS_MAX: Final = 10
 """Rounds of one call."""
@@ -48,7 +48,8 @@ class Round:
         return {name: value for name, value in given.items() if value is not None}
 
 
-Once = Callable[[HandCall, Round | Step | None], Awaitable[HandResult | Asked | Task | None]]
+Outcome = HandResult | Asked | Task | None
+Once = Callable[[HandCall, Round | Inquiry | None], Awaitable[Outcome]]
 """Sends a call, or one request about the task that it became; of the latter, the answer may say nothing."""
 
 

@@ -35,10 +35,10 @@ from hand_adapters.mcp.changes import Changes
 from hand_adapters.mcp.channel import Channel, answer_max_bytes
 from hand_adapters.mcp.endings import broken, first, held, in_step, opening
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES, Described
-from hand_adapters.mcp.rounds import Asked, Round
+from hand_adapters.mcp.rounds import Outcome, Round
 from hand_adapters.mcp.takeback import TakenBack
 from hand_adapters.mcp.talk import Talk
-from hand_adapters.mcp.tasks import Created, Left, Method, Step, Task, asked_about, while_wanted
+from hand_adapters.mcp.tasks import Created, Inquiry, Left, Method, Task, asked_about, while_wanted
 from hand_adapters.mcp.watches import Watches
 
 OPEN_SECONDS: Final = 30.0
@@ -59,14 +59,11 @@ SDK_ERRORS: Final = (
 """What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
-Outcome = HandResult | Asked | Task | None
-
-
 @dataclass(eq=False)
 class _Job:
     call: HandCall
     answer: "asyncio.Future[Outcome]"
-    again: Round | Step | None = None
+    again: Round | Inquiry | None = None
     started: bool = False
 
 
@@ -139,7 +136,7 @@ class Session:
         """Whether a call runs or waits, a resource is watched, or a task goes on."""
         return self._running is not None or bool(self._jobs) or self._watches.active or bool(self._followed)
 
-    async def call(self, call: HandCall, again: Round | Step | None = None) -> Outcome:
+    async def call(self, call: HandCall, again: Round | Inquiry | None = None) -> Outcome:
         """Wait for its turn, run ``call``, and answer within its deadline.
 
         Args:
@@ -158,14 +155,14 @@ class Session:
         self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
-        if call.conversation is not None and not isinstance(again, Step):
+        if call.conversation is not None and not isinstance(again, Inquiry):
             taken_back = loop.create_task(self._take_back(job, call.conversation))
             job.answer.add_done_callback(lambda _: taken_back.cancel())
         try:
             return await job.answer
         except asyncio.CancelledError:
             # Nobody would know what a server in mid-step still does.
-            if job.started and self._channel is not None and not isinstance(again, Step):
+            if job.started and self._channel is not None and not isinstance(again, Inquiry):
                 self._channel.fail(Reason.HAND_CRASHED, "the caller left")
             raise
 
@@ -303,10 +300,10 @@ class Session:
         job.started = True
         channel.call = call
         try:
-            if isinstance(job.again, Step):
+            if isinstance(job.again, Inquiry):
                 # The call was decided on when it was sent; what is asked of its task is no other.
                 sent = channel.sent
-                return await self._step(client, channel, job, job.again)
+                return await self._inquire(client, channel, job, job.again)
             if self._changes.stale():
                 channel.window(LISTING_MAX_BYTES)
                 self._described = await self._describe(client)
@@ -343,7 +340,7 @@ class Session:
             return self._note(answer.task)
         return result(answer, channel) if isinstance(answer, Answer) else answer
 
-    async def _step(self, client: Client, channel: Channel, job: _Job, step: Step) -> HandResult | Task | None:
+    async def _inquire(self, client: Client, channel: Channel, job: _Job, inquiry: Inquiry) -> HandResult | Task | None:
         """One request about a task; the answer to one that only tells says nothing.
 
         Raises:
@@ -352,24 +349,24 @@ class Session:
         """
         channel.window(answer_max_bytes(job.call))
         before = channel.expected()
-        if step.method is Method.RESULT:
+        if inquiry.method is Method.RESULT:
             self._talk.begin(job.call)  # up to 2025-11-25 its questions come meanwhile
         try:
             async with serving(self._way_out, job.call):
-                said = await while_wanted(job.answer, tasks.ask(client, step))
+                said = await while_wanted(job.answer, tasks.ask(client, inquiry))
         except Left:
             channel.forgo(channel.expected() - before)
             raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "nobody waits") from None
         except MCPError as exc:
-            self._followed.discard(step.task_id)
-            if step.method is Method.CANCEL and exc.code != INVALID_PARAMS:
+            self._followed.discard(inquiry.task_id)
+            if inquiry.method is Method.CANCEL and exc.code != INVALID_PARAMS:
                 channel.fail(Reason.HAND_CANCELLED, "the server does not call its task off")
             raise
-        if step.method is Method.GET:
-            return outcome(self._note(asked_about(step, said)), channel)
-        if step.method is not Method.UPDATE:
-            self._followed.discard(step.task_id)
-        return result(Answer.model_validate(said, by_name=False), channel) if step.method is Method.RESULT else None
+        if inquiry.method is Method.GET:
+            return outcome(self._note(asked_about(inquiry, said)), channel)
+        if inquiry.method is not Method.UPDATE:
+            self._followed.discard(inquiry.task_id)
+        return result(Answer.model_validate(said, by_name=False), channel) if inquiry.method is Method.RESULT else None
 
     def _note(self, task: Task) -> Task:
         """A task that goes on keeps the session."""

@@ -69,7 +69,7 @@ class Created(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Inquiry:
     """One request about a task."""
 
     method: Method
@@ -108,20 +108,21 @@ class _Said(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-async def ask(client: Client, step: Step) -> dict[str, Any]:
-    """What a server answers to a step.
+async def ask(client: Client, inquiry: Inquiry) -> dict[str, Any]:
+    """What a server answers to an inquiry.
 
     Raises:
         mcp.MCPError: an error, or the connection ended.
         pydantic.ValidationError: no object.
     """
-    request = _Request(method=step.method.value, params={"taskId": step.task_id, **step.params})
+    request = _Request(method=inquiry.method.value, params={"taskId": inquiry.task_id, **inquiry.params})
     return (await client.session.send_request(request, _Said)).model_extra or {}
 
 
-def asked_about(step: Step, said: Mapping[str, Any]) -> Task:
+def asked_about(inquiry: Inquiry, said: Mapping[str, Any]) -> Task:
     """The task that a server speaks of. Raises ``pydantic.ValidationError``: none, or another one."""
-    return Task.model_validate({**said, "taskId": said.get("taskId") if said.get("taskId") == step.task_id else None})
+    named = said.get("taskId")
+    return Task.model_validate({**said, "taskId": named if named == inquiry.task_id else None})
 
 
 async def while_wanted(waiter: "asyncio.Future[Any]", awaited: Awaitable[T]) -> T:

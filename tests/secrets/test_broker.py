@@ -231,9 +231,9 @@ async def test_what_comes_back_is_on_record_once_whether_it_was_searched_before_
 
 async def test_what_an_intent_says_needs_no_entry_of_its_own() -> None:
     desk = Desk()
-    opened = await desk.broker.opened("default", [USE])
+    opened = await desk.broker.named("default", [USE])
     assert opened == [{"secret": "token", "store": "store", "version": "1", "target": TARGET.origin}]
-    async with desk.broker.serving(replace(CALL, opened=opened), [USE]) as step:
+    async with desk.broker.serving(replace(CALL, secrets_named=opened), [USE]) as step:
         assert (await step.inject(TARGET)).headers == {"Authorization": "Bearer the-first-value"}
         assert desk.log.entries == []
     assert desk.store.reads == 1
@@ -241,10 +241,10 @@ async def test_what_an_intent_says_needs_no_entry_of_its_own() -> None:
 
 async def test_a_value_that_was_rotated_since_the_intent_has_an_entry_of_its_own() -> None:
     desk = Desk()
-    opened = await desk.broker.opened("default", [USE])
+    opened = await desk.broker.named("default", [USE])
     desk.store.values["default", "token"] = ("the-second-value", "2")
     desk.broker.forget("default", "token")
-    async with desk.broker.serving(replace(CALL, opened=opened), [USE]) as step:
+    async with desk.broker.serving(replace(CALL, secrets_named=opened), [USE]) as step:
         assert (await step.inject(TARGET)).headers == {"Authorization": "Bearer the-second-value"}
     assert [entry.facts["version"] for entry in desk.log.entries] == ["2"]
 
@@ -261,7 +261,7 @@ async def test_a_value_that_was_rotated_since_the_intent_has_an_entry_of_its_own
 )
 async def test_what_may_not_go_with_a_call_is_not_said_before(use: SecretUse) -> None:
     desk = Desk()
-    assert await desk.broker.opened("default", [use]) == []
+    assert await desk.broker.named("default", [use]) == []
     assert desk.store.reads == 0
 
 
@@ -271,7 +271,7 @@ async def test_an_intent_does_not_wait_for_a_store_and_who_asks_afterwards_has_i
     desk = Desk()
     desk.store.gate = asyncio.Event()
     monkeypatch.setattr(broker, "AT_ONCE_SECONDS", 0)
-    assert await desk.broker.opened("default", [USE]) == []
+    assert await desk.broker.named("default", [USE]) == []
     async with desk.broker.serving(CALL, [USE]) as step:
         injecting = asyncio.create_task(step.inject(TARGET))
         await until(lambda: desk.store.reads == 1)
@@ -288,7 +288,7 @@ async def test_a_store_that_hangs_is_asked_once_for_many_intents_and_nobody_queu
     desk = Desk()
     desk.store.gate = asyncio.Event()
     for _ in range(50):
-        assert await desk.broker.opened("default", [USE, replace(USE, parameter="x")]) == []
+        assert await desk.broker.named("default", [USE, replace(USE, parameter="x")]) == []
     await asyncio.sleep(0)
     assert (desk.store.reads, len(desk.broker._seeking)) == (1, 1)
     needed = asyncio.create_task(desk.broker.value("store", "default", "token"))
@@ -304,7 +304,7 @@ async def test_a_store_that_fails_by_a_fault_of_its_own_ends_no_intent() -> None
         raise RuntimeError("its client library has a bug")
 
     desk.store.read = broken  # type: ignore[method-assign]
-    assert await desk.broker.opened("default", [USE]) == []
+    assert await desk.broker.named("default", [USE]) == []
     with pytest.raises(RuntimeError):
         await desk.broker.value("store", "default", "token")
 
@@ -312,14 +312,14 @@ async def test_a_store_that_fails_by_a_fault_of_its_own_ends_no_intent() -> None
 async def test_an_intent_says_nothing_of_what_cannot_be_had() -> None:
     desk = Desk()
     desk.store.gone = True
-    assert await desk.broker.opened("default", [USE, replace(USE, store="nowhere")]) == []
+    assert await desk.broker.named("default", [USE, replace(USE, store="nowhere")]) == []
 
 
 async def test_a_broker_that_is_closed_seeks_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     desk.store.gate = asyncio.Event()
     monkeypatch.setattr(broker, "AT_ONCE_SECONDS", 0)
-    await desk.broker.opened("default", [USE])
+    await desk.broker.named("default", [USE])
     await desk.broker.close()
     assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
 
