@@ -21,7 +21,7 @@ import structlog
 from gateway import data_subjects
 from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan
+from gateway.model import Effect, Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.plans.live import Live, NotNeeded, ToRedact
 from gateway.plans.under_way import Plans
 from gateway.reasons import Reason
@@ -224,8 +224,10 @@ class Pipeline(Plans):
             raise ToRedact(judged[0].to_redact)
 
     async def _unless_another(self, live: Live, plan: PlanState, judged: Sequence[StepState]) -> None:
-        """Raises ``NotNeeded`` where a person was asked about exactly this call already: nobody is asked twice."""
-        if plan.log_index is None and live.instead is not None and approval.asks(judged):
+        """Raises ``NotNeeded`` where a person was asked about exactly this call already: nobody is asked twice, and
+        what was approved and done is told also where policy denies it by now."""
+        stopped = any(state.decision is not None and state.decision.effect is not Effect.ALLOW for state in judged)
+        if plan.log_index is None and live.instead is not None and stopped:
             found = await live.instead()
             if found is not None:
                 raise NotNeeded(found)

@@ -53,8 +53,10 @@ def suggest(
     config: Config = None,
 ) -> Exit:
     """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used; read them."""
-    for named in filter(None, (file, allowlists)):
-        refuse_existing(named, force=force)
+    if file is not None:
+        refuse_existing(file, force=force)
+    if allowlists is not None:
+        refuse_existing(allowlists, force=force, directory=True)
     window = Window.of(since or "7d", until)
     chosen = candidate(session, bundle, load_settings(config).policy)
     data = chosen.data.get(ROOT, {})

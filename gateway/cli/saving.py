@@ -20,14 +20,18 @@ _TAIL_BYTES: Final = 1 << 20
 Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 
 
-def refuse_existing(file: Path, *, force: bool) -> None:
+def refuse_existing(file: Path, *, force: bool, directory: bool = False) -> None:
     """Say at once what :func:`saving` would say at the end, before anybody is asked for anything.
+
+    Args:
+        directory: it is to be one, and what is in it may be replaced.
 
     Raises:
         Stop: it is there.
     """
-    if os.path.lexists(file) and (not force or _is_directory(file)):
-        raise _exists(file)
+    wrong = _is_directory(file) and not directory
+    if os.path.lexists(file) and (not force or wrong):
+        raise Stop(f"{file}: is a directory", "Name a file.", code=Code.EXISTS) if wrong else _exists(file)
 
 
 @contextmanager
@@ -201,6 +205,4 @@ def _is_directory(file: Path) -> bool:
 
 
 def _exists(file: Path) -> Stop:
-    if _is_directory(file):
-        return Stop(f"{file}: is a directory", "Name a file.", code=Code.EXISTS)
     return Stop(f"{file}: exists already", "Choose another name, or give --force to replace it.", code=Code.EXISTS)

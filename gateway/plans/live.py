@@ -52,7 +52,7 @@ class Live:
     relay: Relay | None = None
     """Whom the answer of the plan's one step is passed on to while it comes, if it runs in this life of the plan."""
     instead: Instead | None = None
-    """Asked before people are, while the plan is not on record."""
+    """Asked before people are, or before the plan is denied, while it is not on record."""
     found: StoredCall | None = None
     """The step that stands for the plan's, which is not needed."""
     redact: Redact | None = None

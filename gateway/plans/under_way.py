@@ -133,8 +133,8 @@ class Plans(ABC):
 
         Args:
             relay: see ``calls.Relay``; of a plan of one step.
-            instead: finds the step on record that a person approved for exactly this call, where people would be asked
-                about a plan of one step. The view is then of that step as it stands, and the plan comes on no record.
+            instead: finds the step on record by which a person was asked about exactly this call, where policy does not
+                let a plan of one step go. The view is then of that step as it stands, and the plan comes on no record.
             redact: gives the plan anew where policy wants something taken out of its one step; this one comes on no
                 record then. A step with something of that left in it is denied.
 

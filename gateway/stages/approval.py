@@ -33,11 +33,6 @@ SKEW_SECONDS = 5
 ANSWER_MEMBERS = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
-def asks(states: Sequence[StepState]) -> bool:
-    """Whether people would be asked about one of ``states``."""
-    return any(_asked(state) is not None for state in states)
-
-
 def _asked(state: StepState) -> Decision | None:
     decision = state.decision
     held = decision is not None and decision.effect is Effect.ASK and state.status is StepStatus.DEFERRED
