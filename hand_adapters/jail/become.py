@@ -103,7 +103,7 @@ def become(
     # bwrap's own: what it counts is this jail alone, not its neighbours.
     kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
     kernel.map_ids(uid, gid)
-    confine(setup["landlock"], message.get("gate"), gate)
+    confine(setup["landlock"] if setup["landlock_exec"] is None else 0, message.get("gate"), gate)
     for name, value in message["rlimits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
@@ -135,13 +135,20 @@ def argv_and_descriptors(
     confining, report = os.open(f"{setup['stage']}/landlock-exec", os.O_RDONLY | os.O_CLOEXEC), os.dup(status)
     rights = landlock.rights_of(mounts, setup["landlock"], executes_written=message["executes_written"])
     words = [word for path, right in rights.items() for word in (f"{right:x}", path)]
-    handled = landlock.file_rights(setup["landlock"])
-    argv = [f"/proc/self/fd/{confining}", f"{report:x}", f"{handled:x}", *words, "--", *message["argv"]]
+    ports, scopes = landlock.process_rights(setup["landlock"])
+    where = message.get("gate")
+    port = where["port"] if where is not None and ports else 0
+    if where is not None:
+        # Its listener is older than the ruleset. The network namespace has no other socket that is not the jail's own.
+        scopes &= ~landlock.SCOPE_ABSTRACT_UNIX_SOCKET
+    handled = f"{landlock.file_rights(setup['landlock']):x},{ports:x},{scopes:x},{port:x}"
+    argv = [f"/proc/self/fd/{confining}", f"{report:x}", handled, *words, "--", *message["argv"]]
     return argv, [confining, report]
 
 
 def confine(version: int, where: dict[str, Any] | None, gate: int | None) -> None:
-    """Apply Landlock. Of a jail with a gate, listen first on the loopback interface, and hand the two listeners over.
+    """Apply Landlock, as far as ``landlock-exec`` does not (``version`` 0). Of a jail with a gate, listen first on the
+    loopback interface, and hand the two listeners over.
 
     A socket stays in the network namespace that it was made in, whoever holds it; this process keeps neither. The one
     of TCP is bound before Landlock forbids it; the unix socket is made after, so that it is one of the jail's own.

@@ -1,9 +1,11 @@
 """Landlock (landlock(7)): what a process gives up for itself and for all that it starts, beside its namespaces.
 
 Standard library only: the launcher uses it, and inside the jail what starts as an interpreter anyway (the runner of
-Python hands, the worker of WebAssembly). A ruleset that handles no right about files leaves its process free to mount,
-so the launcher applies that one before bubblewrap; one about files can only come after it. What this kernel's version
-of the interface (its ABI) does not know is left out, and :func:`held` says what is left.
+Python hands, the worker of WebAssembly). A ruleset about files forbids its process to mount, so that it can only come
+after bubblewrap. Beside one that has no rights about files it forbids each rename into another directory as well
+(every ruleset denies REFER until it is handled), so where ``landlock-exec`` applies the one, it applies the other with
+it; elsewhere the launcher does, before bubblewrap. What this kernel's version of the interface (its ABI) does not know
+is left out, and :func:`held` says what is left.
 Sources: linux/landlock.h, landlock(7).
 """
 
@@ -61,6 +63,12 @@ def held(version: int) -> tuple[str, ...]:
     )
 
 
+def process_rights(version: int) -> tuple[int, int]:
+    """Every right about TCP ports, and every scope, of an ABI."""
+    ports = (BIND_TCP | CONNECT_TCP) if version >= 4 else 0
+    return ports, (SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL) if version >= 6 else 0
+
+
 def restrict_process(version: int, connect: Iterable[int] = ()) -> None:
     """From here on no TCP port but those of ``connect`` can be reached, and none listened on; no process outside can be
     signalled, and no abstract unix socket of one be connected to.
@@ -70,8 +78,7 @@ def restrict_process(version: int, connect: Iterable[int] = ()) -> None:
     Raises:
         OSError: the kernel refused what ``version`` (see :func:`abi`) says that it has.
     """
-    ports = (BIND_TCP | CONNECT_TCP) if version >= 4 else 0
-    scopes = (SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL) if version >= 6 else 0
+    ports, scopes = process_rights(version)
     if not (ports or scopes):
         return
     ruleset = _ruleset(0, ports, scopes)

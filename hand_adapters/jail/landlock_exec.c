@@ -1,10 +1,12 @@
 /*
  * Give up every right about files but those that are listed, then become the program of a jail.
  *
- *     landlock-exec STATUS HANDLED [RIGHTS PATH]... -- PROGRAM [ARGUMENT]...
+ *     landlock-exec STATUS HANDLED[,PORTS[,SCOPES[,PORT]]] [RIGHTS PATH]... -- PROGRAM [ARGUMENT]...
  *
- * STATUS is the number of a descriptor, HANDLED the rights of a Landlock ruleset, RIGHTS those that are left below PATH
- * (linux/landlock.h); all in hexadecimal. The launcher computes them: this program decides nothing.
+ * STATUS is the number of a descriptor, HANDLED the rights about files of a Landlock ruleset, PORTS and SCOPES those about
+ * TCP and about processes, RIGHTS those that are left below PATH, and PORT the one that may be connected to
+ * (linux/landlock.h); all in hexadecimal. The launcher computes them: this program decides nothing. It is one ruleset,
+ * because one without rights about files forbids, beside one that has some, each rename into another directory.
  *
  * It is the first thing that runs in a jail, behind bubblewrap and the filter of system calls, and stands there because
  * a process under a ruleset about files can mount nothing, and bubblewrap mounts. On STATUS it says
@@ -48,10 +50,11 @@ static long call(word number, word a, word b, word c, word d, word e)
 
 /* The same on every architecture. */
 enum { CLOSE_RANGE = 436, OPENAT2 = 437, CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446 };
-enum { PR_SET_NO_NEW_PRIVS = 38, RULE_PATH_BENEATH = 1, CLOSE_RANGE_CLOEXEC = 4, EINVAL = 22 };
+enum { PR_SET_NO_NEW_PRIVS = 38, RULE_PATH_BENEATH = 1, RULE_NET_PORT = 2, CONNECT_TCP = 2, CLOSE_RANGE_CLOEXEC = 4, EINVAL = 22 };
 enum { O_CLOEXEC = 02000000, O_PATH = 010000000, NO_MAGICLINKS = 2, NO_SYMLINKS = 4 };
 
-struct ruleset { word handled; };
+struct ruleset { word files, ports, scopes; };
+struct port { word rights, number; };
 struct how { word flags, mode, resolve; };
 struct rule { word rights; int parent; } __attribute__((packed));
 
@@ -71,17 +74,27 @@ __attribute__((noreturn)) static void fail(const char *said, word size, long err
 #define FAIL(what, error) fail(SAID(what), sizeof SAID(what) - 1, error)
 #define TRY(what, ...) ({ long made = call(__VA_ARGS__); if (made < 0) FAIL(what, -made); made; })
 
-static word number(const char *text)
+/* What stands behind the number. */
+static const char *read(const char *text, word *found)
 {
 	word value = 0;
 	int digits = 0;
-	for (; *text; text++, digits++) {
+	for (; *text && *text != ','; text++, digits++) {
 		int digit = *text >= '0' && *text <= '9' ? *text - '0' : *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 : -1;
 		if (digit < 0 || digits == 16)
 			FAIL("arguments", EINVAL);
 		value = value << 4 | digit;
 	}
 	if (!digits)
+		FAIL("arguments", EINVAL);
+	*found = value;
+	return text;
+}
+
+static word number(const char *text)
+{
+	word value;
+	if (*read(text, &value))
 		FAIL("arguments", EINVAL);
 	return value;
 }
@@ -103,8 +116,20 @@ __attribute__((noreturn, used)) void start(word *stack)
 		FAIL("arguments", EINVAL);
 	status = number(arguments[1]);
 
-	struct ruleset attributes = {number(arguments[2])};
+	struct ruleset attributes = {0, 0, 0};
+	struct port port = {CONNECT_TCP, 0};
+	const char *rest = read(arguments[2], &attributes.files);
+	if (*rest)
+		rest = read(rest + 1, &attributes.ports);
+	if (*rest)
+		rest = read(rest + 1, &attributes.scopes);
+	if (*rest)
+		rest = read(rest + 1, &port.number);
+	if (*rest)
+		FAIL("arguments", EINVAL);
 	int ruleset = TRY("landlock_create_ruleset", CREATE_RULESET, (word)&attributes, sizeof attributes, 0, 0, 0);
+	if (port.number)
+		TRY("landlock_add_rule", ADD_RULE, ruleset, RULE_NET_PORT, (word)&port, 0, 0);
 	char **next = arguments + 3;
 	for (; next[0] && (next[0][0] != '-' || next[0][1] != '-' || next[0][2]); next += 2) {
 		word rights = number(next[0]);

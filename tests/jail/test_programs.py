@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-from hand_adapters.jail import Jail, JailSpec
+from hand_adapters.jail import Bind, Jail, JailSpec
 
 pytestmark = pytest.mark.jail
 
@@ -54,3 +55,19 @@ async def test_what_a_jail_has_of_etc_is_read_there_whatever_the_gateway_lets_ot
         os.umask(before)
     assert (ended.returncode, ended.stderr) == (0, b""), ended
     assert b":" in ended.stdout
+
+
+async def test_what_may_be_written_may_be_moved_between_directories(jail: Jail, tmp_path: Path) -> None:
+    """As Git and package managers do. Landlock forbids it beside a ruleset of the same process that says nothing of
+    files, whatever the other one allows."""
+    shown = tmp_path / "shown"
+    for name in ("a", "b"):
+        (shown / name).mkdir(parents=True)
+    jail.own_directory(shown / "files")
+    code = (
+        "import os; os.chdir('/work'); os.makedirs('a'); os.makedirs('b'); open('a/x', 'w').write('moved'); "
+        "os.rename('a/x', 'b/x'); os.link('b/x', 'a/y'); print(open('a/y').read())"
+    )
+    binds = (Bind(shown / "files", "/work", writable=True),)
+    ended = await jail.run(JailSpec(("/usr/bin/python3", "-I", "-S", "-c", code), binds=binds))
+    assert (ended.returncode, ended.stdout) == (0, b"moved\n"), ended
