@@ -54,7 +54,7 @@ async def follow(call: HandCall, declared: Declared, task: Task, once: AskOnce, 
         why, detail = Reason.HAND_TIMEOUT, "waiting for the task"
     except TakenBack:
         why, detail = Reason.HAND_CANCELLED, "the client took its call back"
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, HandError):
         await _call_off(call, task, once)
         raise
     await _call_off(call, task, once)

@@ -151,7 +151,11 @@ class Session:
             raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         loop = asyncio.get_running_loop()
         job = _Job(call, loop.create_future(), again)
-        self._jobs.append(job)
+        parting = again if isinstance(again, Inquiry) and again.method is Method.CANCEL else None
+        if parting is None:
+            self._jobs.append(job)
+        else:
+            self._jobs.appendleft(job)  # nobody waits long for it
         self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
@@ -165,6 +169,10 @@ class Session:
             if job.started and self._channel is not None and not isinstance(again, Inquiry):
                 self._channel.fail(Reason.HAND_CRASHED, "the caller left")
             raise
+        finally:
+            if parting is not None:
+                # Heard or not, nobody follows it any more: it keeps the session from no rest.
+                self._followed.discard(parting.task_id)
 
     async def close(self) -> None:
         """End the channel and wait until it is gone."""

@@ -157,6 +157,9 @@ def _text(tool: str, file_path: str) -> str:
 def _save(tool: str, file_path: str, content: str) -> None:
     place = _place(file_path)
     try:
+        if os.path.realpath(place) == os.path.realpath(SHELL):
+            # What stands there the next command reads before it is what somebody agreed to.
+            raise ToolError(f"{tool}: {file_path}: kept for bash")
         if place.exists() and not place.is_file():
             raise ToolError(f"{tool}: {file_path}: not a regular file")
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -233,3 +233,33 @@ async def test_a_server_that_will_not_call_its_task_off_is_left():
         server.called = None
         assert (await one.say("anew")).content[0]["text"] == "anew"
         assert len(server.messages("initialize")) == before + 1
+
+
+class Busy(Tasker):
+    """Takes its time over one tool."""
+
+    def __init__(self):
+        super().__init__()
+        self.slow = asyncio.Event()
+
+    async def _call(self, ctx, params):
+        if params.name == "add":
+            await self.slow.wait()
+        return await super()._call(ctx, params)
+
+
+@pytest.mark.parametrize("era", REVISIONS)
+async def test_a_task_whose_end_comes_while_another_call_runs_keeps_no_session_for_ever(uvicorns, era):
+    """Else a principal who does that often enough has all the sessions that a hand may have."""
+    tasker = Busy()
+    url = await uvicorns(refusing(tasker.server().streamable_http_app(), *ERAS[era]))
+    async with hand(url, idle_seconds=60.0) as one:
+        waits = asyncio.create_task(one.say(action="wait", deadline_seconds=2.0))
+        await until(lambda: tasker.asked)
+        adds = asyncio.create_task(one.say(action="add", deadline_seconds=30.0))
+        assert (await refused(waits))[0] is Reason.HAND_TIMEOUT
+        [session] = one.adapter._sessions._serving.values()
+        assert session.busy, "the control: the other call runs"
+        tasker.slow.set()
+        await adds
+        await until(lambda: not session.busy)

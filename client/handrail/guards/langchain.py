@@ -69,7 +69,10 @@ def _told(request: ToolCallRequest, denied: Denied) -> ToolMessage:
 
 
 def _came(result: Result) -> tuple[str, bool]:
-    """What a tool gave, and whether it says that it failed. A command to the graph is no text of the tool's."""
-    if isinstance(result, ToolMessage):
-        return text_of(result.content), result.status == "error"
-    return type(result).__name__, False
+    """What a tool gave, and whether it says that it failed: of a command to the graph what the model reads of it."""
+    update = getattr(result, "update", None)
+    said = update.get("messages", ()) if isinstance(update, dict) else (result,)
+    messages = [one for one in said if isinstance(one, ToolMessage)]
+    if not messages:
+        return type(result).__name__, False
+    return "\n".join(text_of(one.content) for one in messages), any(one.status == "error" for one in messages)

@@ -4,19 +4,23 @@ and those of docs/client-tools.md by their own decorator: ``langchain_agent.py m
 import asyncio
 import os
 import sys
+from typing import Annotated, Any
 
 import office
 from handrail.guards.langchain import GuardMiddleware
 from langchain.agents import create_agent
 from langchain.agents.middleware import ToolErrorMiddleware
-from langchain.tools import tool
+from langchain.messages import ToolMessage
+from langchain.tools import InjectedToolCallId, tool
 from langchain_anthropic import ChatAnthropic
+from langgraph.types import Command
 
 
 @tool
-def look_up(name: str) -> str:
-    """Look a customer up."""
-    return str(office.look_up.__wrapped__(name))
+def look_up(name: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+    """Look a customer up; a command to the graph has what the model reads of it."""
+    said = str(office.look_up.__wrapped__(name))
+    return Command(update={"messages": [ToolMessage(said, tool_call_id=tool_call_id)]})
 
 
 @tool

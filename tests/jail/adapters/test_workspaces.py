@@ -1,5 +1,6 @@
 """Directories of contexts: what a call leaves its own context finds, nobody else's does, and no link leads out."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandError
 from hand_adapters.jail import Jail
-from hand_adapters.python import PythonAdapter
+from hand_adapters.python import PythonAdapter, workspaces
 from hand_adapters.python.workspaces import Workspaces
 from tests.jail.adapters.support import NOT_EXECUTED
 
@@ -115,6 +116,35 @@ async def test_what_was_nested_without_end_is_removed_too_and_keeps_nobody_from_
     await Workspaces(place, 1.0, jail).bind("acme", "ctx-2")
     assert past not in place.iterdir()
     assert len(list(place.iterdir())) == 1
+
+
+def test_what_a_session_may_not_write_any_more_is_removed_by_whoever_is_not_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            if os.getuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            (tmp_path / "w" / "d" / "e").mkdir(parents=True)
+            (tmp_path / "w" / "d" / "e" / "f").write_text("x")
+            for shut in ("w/d/e", "w/d", "w"):
+                (tmp_path / shut).chmod(0o500 if shut == "w" else 0)
+            workspaces._remove(str(tmp_path / "w"))
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("path", [".shell", "./x/../.shell", "/workspace/.shell", "link"])
+async def test_nothing_is_planted_for_the_next_command(run: Callable[..., Any], path: str) -> None:
+    """A person approves the command that they are shown."""
+    await run("bash", {"command": "mkdir -p x; ln -s .shell link"})
+    assert "kept for bash" in await run("write", {"file_path": path, "content": "ls() { echo planted; }"})
+    assert "planted" not in await run("bash", {"command": "ls"})
 
 
 def test_what_is_no_declaration_is_refused_at_the_start(tmp_path: Path) -> None:
