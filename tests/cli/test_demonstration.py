@@ -29,15 +29,17 @@ def repository(at: Path) -> Path:
 
 
 @pytest.mark.jail
-def test_it_plays_to_its_end_without_a_surprise(tmp_path: Path) -> None:
+def test_it_plays_to_its_end_without_a_surprise(tmp_path: Path, built: Path) -> None:
+    """With ``landlock-exec``, which ``make run`` builds."""
     for program in ("bwrap", "git"):
         services.require(shutil.which(program), program, "Install bubblewrap and git.")
     for server in ("mcp_server_git", "mcp_server_time"):
         services.require(importlib.util.find_spec(server), server, "Run: make install")
+    jail = {"HANDRAIL_JAIL__LANDLOCK_EXEC": str(built), "HANDRAIL_JAIL__LANDLOCK_REQUIRED": "true"}
     played = subprocess.run(
         [*COMMAND, str(free_port())],
         cwd=repository(tmp_path / "repository"),
-        env={**os.environ, "HANDRAIL_HOME": str(tmp_path / "home"), "COLUMNS": "200"},
+        env={**os.environ, "HANDRAIL_HOME": str(tmp_path / "home"), "COLUMNS": "200", **jail},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
