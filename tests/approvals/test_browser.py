@@ -37,7 +37,7 @@ async def test_a_person_logs_in_reads_the_call_and_approves_it_without_any_scrip
         await tab.click("button[value=approve]")
     assert "Approved." in await tab.text("main")
     assert (await here.approval(approval_id))["answers"][0]["approver"] == "bob"
-    await here.gateway.pipeline.close()
+    await here.gateway.pipeline.finish()
     assert here.sent == [{"to": "ada@example.com", "body": "See you soon."}]
     assert tab.errors == []
 
@@ -201,7 +201,7 @@ async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
         [counted] = await here.gateway.directory.security_keys("default", bob)
         [credential] = (await tab.send("WebAuthn.getCredentials", authenticatorId=authenticator))["credentials"]
         assert counted.sign_count == credential["signCount"] > key.sign_count
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
         assert here.sent == [{"to": "ada@example.com"}]
         assert tab.errors == []
 

@@ -62,7 +62,7 @@ async def test_an_answer_that_became_void_verifies_and_is_told_from_one_that_cou
             (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
             await here.gateway.policy.reload()
             await here.gateway.approval_upkeep.redecide()
-            await here.gateway.pipeline.close()
+            await here.gateway.pipeline.finish()
         await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
         files, trust = await files_of(here, approval_id), Trust.from_document(here.gateway.trust())
     assert [file["void"] for file in files] == [True, True, False]

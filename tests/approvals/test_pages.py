@@ -434,7 +434,7 @@ async def test_a_request_that_the_policy_asks_anew_says_so_and_takes_no_form_fro
         await here.gateway.policy.reload()
         for changed in (True, False):  # and changed back: the forms then differ in the number of askings alone
             await here.gateway.approval_upkeep.redecide()
-            await here.gateway.pipeline.close()
+            await here.gateway.pipeline.finish()
             if changed:
                 (tmp_path / "policy" / "handrail" / "note.rego").unlink()
                 await here.gateway.policy.reload()
@@ -452,7 +452,7 @@ async def test_a_request_that_the_policy_asks_anew_says_so_and_takes_no_form_fro
         shown = await here.approval(approval_id)
         assert (shown["status"], shown["asked"], shown["binding"]["asked"]) == ("granted", 3, 3)
         assert [given["approver"] for given in shown["void_answers"]] == ["bob"]
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
         assert len(here.sent) == 1
 
 
@@ -536,7 +536,7 @@ async def test_a_voided_request_says_so_everywhere_and_names_the_one_that_asks_n
         assert stale.status_code == 409
         assert "The policy or the tool changed while the page was open" in stale.text
         await here.gateway.approval_upkeep.redecide()
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
         second = (await here.http.get("/v1/approvals?status=open", headers=here.bearer("cy"))).json()["approvals"][0][
             "id"
         ]

@@ -233,7 +233,7 @@ async def test_a_security_key_approves_the_exact_call_and_the_receipt_says_so(he
     assertion = await asserted(here, key, approval_id)
     answered = await here.gateway.approvals.answer(approval_id, bob, asserted=assertion)
     assert (answered["status"], answered["answers"][0]["attested_by"]) == ("granted", "webauthn")
-    await here.gateway.pipeline.close()
+    await here.gateway.pipeline.finish()
     assert len(here.sent) == 1
     plan = await here.gateway.pipeline.load(answered["plan_id"])
     receipt = parse(b64url_decode(str(plan.steps["s0"].receipt).split(".")[1]))

@@ -108,7 +108,7 @@ async def test_a_linked_person_logs_in_and_approves(tmp_path: Path) -> None:
         assert (await here.approval(approval_id))["answers"][0]["approver"] == "bob"
         (opened,) = here.entries(EntryType.SESSION_OPENED)
         assert opened["facts"].keys() == {"link", "session"}
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
 
 
 async def test_a_subject_that_is_nobody_here_is_not_let_in(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_session_may_no_more_than_its_own_login_gave(tmp_path: Path) -> 
                     headers={"origin": here.url, "sec-fetch-site": "same-origin"},
                 )
                 assert answered.status_code == status, answered.text
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
 
 
 @pytest.mark.parametrize("how", ["link", "principal", "freeze", "logout", "row"])

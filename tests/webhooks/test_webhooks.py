@@ -169,7 +169,7 @@ async def test_every_end_of_a_request_is_told_once(tmp_path: Path, end: str) -> 
             pass_time(here, 3601)
         else:
             await approvals.answer(first, bob, answer=Answer.REFUSE)
-        await here.gateway.pipeline.close()
+        await here.gateway.pipeline.finish()
         await send(here)
         messages = receiver.told()
         assert {message["type"] for message in messages} == {f"approval.{end}"}
@@ -184,7 +184,7 @@ async def test_a_request_that_is_asked_anew_is_told_of_with_every_asking(tmp_pat
             (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
             await here.gateway.policy.reload()
             await here.gateway.approval_upkeep.redecide()
-            await here.gateway.pipeline.close()
+            await here.gateway.pipeline.finish()
         await send(here)
         messages = receiver.told()
         assert [message["type"] for message in messages] == ["approval.rebound"] * 2
