@@ -23,13 +23,15 @@ _Visit = Callable[[Any], Any]
 SECRET_KIND: Final = "secret"  # noqa: S105
 """How keys and tokens are named beside the kinds of personal data."""
 SECRET: Final = "[redacted: secret]"  # noqa: S105 - what stands where one was
+_BEFORE: Final = r"(?:(?<=\\[nrtbf])|(?<![A-Za-z0-9]))"
+"""Where one may begin: also behind an escape of JSON that stands in a text."""
 # The work is linear in the text: no pattern begins again within what another beginning of it went over.
 _SECRETS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\beyJ(?:(?!-eyJ)[\w-]){8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"
-    rf"|\b(?:{PREFIXES})[\w-]{{16,}}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\bAIza[\w-]{35}\b"
+    rf"|{_BEFORE}eyJ(?:(?!-eyJ)[\w-]){{8,}}\.eyJ[\w-]{{8,}}\.[\w-]{{8,}}"
+    rf"|{_BEFORE}(?:{PREFIXES})[\w-]{{16,}}"
+    rf"|{_BEFORE}(?:AKIA|ASIA)[A-Z0-9]{{16}}\b"
+    rf"|{_BEFORE}AIza[\w-]{{35}}\b"
     r"|(?<=://)[^/\s:@\"']{1,256}:[^/\s@\"']{1,256}(?=@)",
     re.DOTALL,
 )
@@ -52,6 +54,8 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "web_fetch_result": ("url", "content"),
 }
 """Type of a block, a source or a result -> its members that hold text, or something that does."""
+_BLOCKS: Final = frozenset({"messages", "system"})
+"""Members of a request that are gone through by their blocks."""
 _DATA: Final = "input"
 """The member that is gone through to its depths, whatever stands in it."""
 
@@ -82,8 +86,11 @@ def _of_one(body: Any, scanner: Scanner, kinds: Collection[str]) -> Mapping[str,
         raise _unreadable()
     new: Mapping[str, Any] = body
     if SECRET_KIND in kinds:
-        rest = {name: value for name, value in body.items() if name not in {"messages", "system"}}
-        new = {**_through(body, _clean), **_clean(rest)}
+        gone = _through(body, _clean)
+        new = {
+            name if name in _BLOCKS else _SECRETS.sub(SECRET, name): gone[name] if name in _BLOCKS else _clean(value)
+            for name, value in body.items()
+        }
     personal = [kind for kind in kinds if kind != SECRET_KIND]
     if personal:
         parts: list[Any] = []

@@ -30,3 +30,15 @@ def test_words_are_no_tokens(word: str) -> None:
     assert not holds_a_secret("WORD", word)
     request = {"messages": [{"role": "user", "content": word}]}
     assert taken_out(request, Scanner(), [SECRET_KIND]) is request
+
+
+@pytest.mark.parametrize("before", ["\\n", "\\t", "TOKEN_", "\n", "'", "="])
+def test_a_token_is_found_behind_an_escape_and_behind_a_name(before: str) -> None:
+    request = {"messages": [{"role": "user", "content": f'{{"out":"$ cat t{before}ghp_{REST}"}}'}]}
+    assert REST not in str(taken_out(request, Scanner(), [SECRET_KIND]))
+
+
+def test_a_member_that_is_called_like_a_token_is_not_there_any_more() -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": "x"}], f"ghp_{REST}": 1}
+    found = taken_out(request, Scanner(), [SECRET_KIND])
+    assert list(found) == ["model", "messages", "[redacted: secret]"]
