@@ -64,21 +64,22 @@ class DrainingServer(uvicorn.Server):
             _log.info(_MESSAGE, phase=str(drain.phase), seconds=limits.drain_notice_seconds)
             await self._unless_forced(asyncio.sleep(limits.drain_notice_seconds), None)
         drain.begin()
+        taken = set(self.server_state.tasks)
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
                 cycle.keep_alive = False
-        _log.info(_MESSAGE, phase=str(drain.phase), requests=len(self.server_state.tasks))
-        if await self._unless_forced(self._finish(), limits.drain_seconds):
+        _log.info(_MESSAGE, phase=str(drain.phase), requests=len(taken))
+        if await self._unless_forced(self._finish(taken), limits.drain_seconds):
             _log.info(_MESSAGE, phase="drained")
         else:
             _log.warning(_MESSAGE, phase="given up", requests=len(self.server_state.tasks))
 
-    async def _finish(self) -> None:
+    async def _finish(self, taken: set[asyncio.Task[None]]) -> None:
         """Requests that began before, for one may still be taken; then plans. What is asked from now on is refused, and
         waiting for it too would let whoever asks on and on keep the rest from its end."""
-        if self.server_state.tasks:
-            await asyncio.wait(set(self.server_state.tasks))
+        if taken:
+            await asyncio.wait(taken)
         await self._gateway.finish()
 
     async def _unless_forced(self, work: Coroutine[Any, Any, None], seconds: float | None) -> bool:

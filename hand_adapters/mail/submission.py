@@ -6,6 +6,7 @@ approved is what happened, and there is no half of it to tell of.
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -103,14 +104,28 @@ async def submit(
         raise Unreachable(type(exc).__name__) from None
 
 
+class _Client(aiosmtplib.SMTP):
+    """One that breaks a connection off where the library closes it.
+
+    Under TLS closing means to say goodbye and to wait for the other side, while the transport goes on to hold the
+    socket; a socket that was closed under it gives its number to the next one, which the event loop then refuses.
+    """
+
+    def close(self) -> None:
+        """End the connection at once, whatever lies in a buffer."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+        super().close()
+
+
 @contextlib.asynccontextmanager
 async def _connection(
     mail: MailSettings, tls: ssl.SSLContext | None, sender: str, *, private_network: bool
 ) -> AsyncIterator[aiosmtplib.SMTP]:
-    """A greeted server, under TLS where it is to be. Broken off at the end, whatever lies in a buffer."""
+    """A greeted server, under TLS where it is to be. Broken off at the end."""
     host, port = mail.address
     sock = await connected(host, port, private_network=private_network)
-    client = aiosmtplib.SMTP(
+    client = _Client(
         hostname=host,
         sock=sock,
         timeout=None,
@@ -126,10 +141,9 @@ async def _connection(
         await client.ehlo()
         yield client
     finally:
-        if isinstance(client.transport, asyncio.WriteTransport):
-            client.transport.abort()
         client.close()
-        sock.close()
+        with contextlib.suppress(OSError):  # not closed: it is the transport's, and this ends whatever holds it
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 async def _log_in(client: aiosmtplib.SMTP, user: str, password: str) -> None:

@@ -170,6 +170,57 @@ async def test_a_freeze_breaks_the_connection_off(listen: Any, connect: Any) -> 
     await server.ended.wait()
 
 
+@pytest.mark.parametrize("verb", ["GREETING", "EHLO", "MAIL", "."])
+async def test_a_connection_under_tls_that_was_broken_off_leaves_nothing_to_the_next(
+    listen: Any, connect: Any, authority: Authority, server_tls: ssl.SSLContext, verb: str
+) -> None:
+    """Who says goodbye to TLS waits for the other side. The next socket has the same number as the one before, and the
+    event loop must not think it still in use."""
+    server = Scripted({verb: None})
+    hand = await connect(await listen(server, server_tls), security="tls", ca_file=authority.certificate)
+    for _ in range(3):
+        server.reached.clear()
+        sending = asyncio.create_task(hand.send())
+        await until(lambda sending=sending: server.reached.is_set() or sending.done())
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+
+@pytest.mark.parametrize("said", [b"421 closing\r\n", b"221 bye\r\n", b"500 no\r\n"])
+async def test_neither_does_one_whose_goodbye_is_not_answered_in_tls(
+    listen: Any, connect: Any, authority: Authority, server_tls: ssl.SSLContext, said: bytes
+) -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """It answers, and goes on listening."""
+        held.append(writer)
+        server = Scripted({"QUIT": said})
+        await server._say(writer, "GREETING")
+        while line := await reader.readline():
+            verb = line.split()[0].decode()
+            await server._say(writer, verb)
+            if verb == "DATA":
+                await reader.readuntil(b"\r\n.\r\n")
+                await server._say(writer, ".")
+            if verb == "QUIT":
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                return
+
+    silent = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_tls)
+    port = silent.sockets[0].getsockname()[1]
+    hand = await connect(port, security="tls", ca_file=authority.certificate)
+    try:
+        for _ in range(3):
+            assert (await hand.send()).structured["code"] == 250
+    finally:
+        for writer in held:
+            writer.transport.abort()
+        silent.close()
+        await silent.wait_closed()
+
+
 async def test_nobody_listens(connect: Any, listen: Any) -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
