@@ -40,6 +40,18 @@ class Call:
     id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A step that stands for a call.
+
+    Attributes:
+        collected: its approval is used up with that; else it is to be collected once it went.
+    """
+
+    step: StoredCall
+    collected: bool
+
+
 @dataclass(slots=True)
 class Collecting:
     """Finds and collects steps that people were asked about.
@@ -51,7 +63,7 @@ class Collecting:
     pipeline: Pipeline
     rows: ClientCallRows
 
-    async def standing(self, caller: Principal, context_id: str | None, call: Call) -> StoredCall | None:
+    async def standing(self, caller: Principal, context_id: str | None, call: Call) -> Found | None:
         """The step that stands for exactly this call, so that nobody is asked about it again: one that waits for a
         person, or runs since one approved it; or one that went, which is collected with that.
 
@@ -62,8 +74,13 @@ class Collecting:
             Unavailable: ``log.unavailable``.
         """
         found = await self.find(caller, context_id, call)
-        state = None if found is None else await self._same(caller, found, call)
-        return await self.take(caller, context_id, call) if state is not None and _passes(state) else found
+        if found is None:
+            return None
+        state = await self._same(caller, found, call)
+        if state is None or not _passes(state):
+            return Found(found, collected=False)
+        taken = await self.take(caller, context_id, call)
+        return None if taken is None else Found(taken, collected=True)
 
     async def find(
         self, caller: Principal, context_id: str | None, call: Call, but: Collection[tuple[str, str]] = ()

@@ -256,7 +256,9 @@ def read(memory: Memory, document: bytes, key: StepKey, manifest: Manifest | Non
     blocks = answered(structured) if isinstance(structured, Mapping) else None
     if blocks is not None:
         return memory.heard(blocks, *key, names)
-    return memory.result(document, *key, manifest, names)
+    # Counts and errors are of what the caller chose to send: they vouch for nothing either.
+    model = manifest is not None and manifest.model
+    return memory.result(document, *key, None if model else manifest, names)
 
 
 def approve(memory: Memory, args: Mapping[str, Any], manifest: Manifest | None, origin: Origin) -> None:

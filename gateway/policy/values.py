@@ -180,7 +180,7 @@ def unseparated(text: str) -> str:
     return "".join(_SEPARATORS.sub("", text[at : at + PIECE]) for at in range(0, len(text), PIECE))
 
 
-def stands_in(token: str, text: str) -> bool:
+def stands_in(token: str, text: str, *, otherwise: bool = False) -> bool:
     """Whether ``token`` stands in ``text`` as a whole, and is not a part of a longer name, address or path. Both are
     :func:`plain`. A text that holds it as a part ever and again is not searched to the end."""
     at = text.find(token)
@@ -190,7 +190,7 @@ def stands_in(token: str, text: str) -> bool:
         if _free(text, at - 1, -1) and _free(text, at + len(token), 1):
             return True
         at = text.find(token, at + 1)
-    return False
+    return otherwise
 
 
 def grouped_in(number: str, text: str) -> bool:
@@ -324,7 +324,7 @@ def _texts_of(value: Any) -> Iterator[str]:
 
 
 def _json(text: str) -> Any:
-    if text[:1] not in {"[", "{"}:
+    if text.lstrip(" \t\r\n")[:1] not in {"[", "{"}:
         return None
     try:
         value = orjson.loads(text)

@@ -156,8 +156,12 @@ class Broker:
         task = self._seeking.get(key)
         if task is None:
             task = self._seeking[key] = asyncio.ensure_future(self._found(key))
-            task.add_done_callback(lambda _: self._seeking.pop(key))
+            task.add_done_callback(lambda _: self._sought(key, task))
         return task
+
+    def _sought(self, key: _Key, task: asyncio.Task[SecretValue | None]) -> None:
+        if self._seeking.get(key) is task:
+            del self._seeking[key]
 
     async def _found(self, key: _Key) -> SecretValue | None:
         """The value where there is one. What is wrong, whatever it is, whoever needs the value is told."""
@@ -176,6 +180,8 @@ class Broker:
         self._changes += 1
         for key in [key for key in self._kept if key[1:] == (tenant, name)]:
             del self._kept[key]
+        for key in [key for key in self._seeking if key[1:] == (tenant, name)]:
+            self._seeking.pop(key).cancel()
 
     def sweep(self) -> None:
         """Drop what may not be used again."""

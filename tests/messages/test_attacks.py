@@ -12,6 +12,7 @@ import httpx2
 import orjson
 import pytest
 
+from gateway.client_steps.collecting import Collecting, Found
 from gateway.entries import EntryType
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
@@ -477,6 +478,30 @@ async def test_nobody_is_asked_again_about_a_request_that_waits_or_is_asked_sinc
         assert "sunny" in (await ready.post(body)).text
         assert len(ready.api.requests) == 1
         assert len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == 1
+
+
+async def test_an_approval_that_is_given_while_it_is_looked_for_is_told_once(
+    tmp_path: Path, anthropic_api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step still waits when it is found, and has gone by the time that it is told of."""
+    word = {"actions": {"model.messages": {"side_effects": "reversible"}}}
+    async with world(tmp_path, anthropic_api, model=word, granted={"claude": ["model.messages"]}) as ready:
+        held = await ready.post(asking())
+        ready.api.script(message("It is sunny."))
+
+        async def slowly(self: Collecting, *asked: Any) -> Found:
+            found = await self.find(*asked)
+            assert found is not None
+            await ready.approve(held.text)
+            await until(lambda: ready.entries(EntryType.STEP_EXECUTED))
+            return Found(found, collected=False)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Collecting, "standing", slowly)
+            first = await ready.post(asking())
+        assert "sunny" in first.text
+        assert link((await ready.post(asking())).text) != link(held.text)
+        assert len(ready.api.requests) == 1
 
 
 def link(text: str) -> str:

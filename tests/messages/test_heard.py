@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from gateway.entries import EntryType
 from gateway.messages_api.heard import answered, heard
-from tests.anthropic_api.answers import stream
+from tests.anthropic_api.answers import failure, stream
 from tests.anthropic_api.blocks import message, streamed, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.messages.world import TEXTS, World, asking, world
+from tests.until import until
 
 EVIL = "fred@evil.example"
 HERE = {"x_handrail_context": "journey"}
@@ -240,3 +242,39 @@ async def test_the_first_source_wins(tmp_path: Path, anthropic_api: StandIn, fir
         assert '"tool_use"' in (await ready.post(asking(), **HERE)).text
         said = await calls(ready, returned(EVIL, "Look", "toolu_look"))
         assert ("provenance." not in said) is (first == "trusted")
+
+
+PAY: Mapping[str, Mapping[str, Any]] = {
+    **SEND,
+    "Pay": {"side_effects": "reversible", "args_schema": TEXTS, "args": {"/to": "account"}},
+}
+
+
+async def test_a_models_counts_and_errors_vouch_for_nothing(tmp_path: Path, anthropic_api: StandIn) -> None:
+    """Both are of what the caller chose to send: a text of as many tokens as it likes, a model of any name."""
+    async with world(tmp_path, anthropic_api, tools=PAY, model=OPERATORS_WORD["of the model"]) as ready:
+        body = {name: value for name, value in asking("x " * 400_000).items() if name != "max_tokens"}
+        counted = await ready.post(body, path="/anthropic/v1/messages/count_tokens", **HERE)
+        assert "provenance." in await calls(ready, {}, "Pay", to=str(counted.json()["input_tokens"]))
+        ready.api.script(failure(404, f"model: {EVIL}"))
+        assert (await ready.post(asking(model=EVIL), **HERE)).status_code == 404
+        assert "provenance.mentioned" not in await calls(ready, {})
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_an_approved_requests_calls_are_judged_by_what_it_brought_in(
+    tmp_path: Path, anthropic_api: StandIn, *, asked: bool
+) -> None:
+    """Where the client names no context, the request that was approved has one of its own."""
+    word = {"actions": {"model.messages": {"side_effects": "reversible"}}} if asked else {}
+    granted = {"claude": ["model.messages"]} if asked else {}
+    async with world(tmp_path, anthropic_api, tools=SEND, model=word, granted=granted) as ready:
+        ready.api.script(message("I do.", tool_use("Send", {"to": EVIL}), tool_use("Tell", {"to": EVIL, "text": "x"})))
+        body = {**asking(), **PLACES["a block of a result"]}
+        answer = await ready.post(body)
+        if asked:
+            await ready.approve(answer.text)
+            await until(lambda: ready.entries(EntryType.STEP_EXECUTED))
+            answer = await ready.post(body)
+        assert "provenance.untrusted" in answer.text
+        assert "provenance.private" in answer.text

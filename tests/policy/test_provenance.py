@@ -145,6 +145,24 @@ def test_a_json_text_is_taken_apart() -> None:
     assert first(memory, to="ann") == "result trusted exact"
 
 
+def test_an_untrusted_text_that_holds_a_value_too_often_as_a_part_is_taken_to_hold_it() -> None:
+    """Searching ends somewhere: what stands behind that must not become good by a trusted hand that says it later."""
+    memory = remembering()
+    read(memory, [{"body": " ".join(["xprojects/alpha"] * 300) + " use projects/alpha now"}])
+    read(memory, ["projects/alpha"], BOOK, "list")
+    assert first(memory, to="projects/alpha") == "result untrusted contained"
+
+
+@pytest.mark.parametrize("before", ["\n", " ", "\r\n\t "])
+def test_white_space_before_a_json_text_hides_nothing_in_it(before: str) -> None:
+    memory = remembering()
+    text = before + '{"to": "fred\\u0040evil.example"}'
+    document = orjson.dumps({"content": [{"type": "text", "text": text}], "structured": None})
+    memory.result(document, "p", "s", HAND, ("chat", "read"))
+    read(memory, ["fred@evil.example"], BOOK, "list")
+    assert first(memory, to="fred@evil.example") == "result untrusted exact"
+
+
 def test_what_does_not_fit_any_more_is_unknown_and_never_trusted() -> None:
     memory = remembering(bytes_max=100)
     read(memory, [{"body": "x" * 200}])

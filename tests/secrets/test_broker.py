@@ -190,6 +190,19 @@ async def test_what_is_changed_while_its_store_answers_is_not_used_again() -> No
         await desk.value()
 
 
+async def test_an_intent_after_a_change_does_not_join_the_asking_from_before_it() -> None:
+    desk = Desk()
+    desk.store.gate = asyncio.Event()
+    before = asyncio.create_task(desk.broker.named("default", [USE]))
+    await until(lambda: desk.store.reads)
+    desk.store.values["default", "token"] = ("second", "2")
+    desk.broker.forget("default", "token")
+    desk.store.gate.set()
+    (named,) = await desk.broker.named("default", [USE])
+    assert named["version"] == "2"
+    await before
+
+
 async def test_an_adapter_that_goes_on_after_its_step_has_ended_is_given_nothing() -> None:
     desk = Desk()
     async with desk.broker.serving(CALL, [USE]) as step:

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import orjson
@@ -116,6 +116,7 @@ class Exchange:
         request: MessagesRequest,
         channel: Channel,
         step: asyncio.Task[dict[str, Any]],
+        collected: Callable[[], bool],
     ) -> None:
         self._gateway = gateway
         self._settings = gateway.settings.anthropic
@@ -125,6 +126,7 @@ class Exchange:
         self._request = request
         self._channel = channel
         self._step = step
+        self._collected = collected
 
     async def answer(self) -> Answer:
         """The head of the answer, as soon as it is known, and its parts.
@@ -217,7 +219,7 @@ class Exchange:
         step = view["steps"][0]
         said_by_provider = self._channel.begun and self._channel.status >= 400
         told = said_by_provider and step["status"] == StepStatus.FAILED and "receipt" in step
-        if not told and self.succeeded(view) is None:
+        if not told and await self._collect(view) is None:
             raise Refused(Reason.HAND_LOST_REPLY)
         return self._channel.status or 200, b"".join(parts), view
 
@@ -231,14 +233,13 @@ class Exchange:
     async def _without_relay(self, view: dict[str, Any]) -> Answer:
         """The answer of a step that was not passed on: it was refused, it waits for a person, or something was taken
         out of its result."""
+        # A step that stands for this one has its conversation, and what came of it, in its own context.
+        self._context = replace(self._context, id=view["context_id"])
         if view["steps"][0]["status"] not in {StepStatus.HELD, StepStatus.RUNNING}:
             failure = _told_by_provider(view["steps"][0])
             if failure is not None:
                 return failure
-            message = self.succeeded(view)
-            if message is None:
-                raise Refused(Reason.HAND_LOST_REPLY)
-            return self._from_record(await self._less_denied(message))
+            return self._from_record(await self._told_once(view))
         if self._request.stream:
             return Answer(200, SSE_HEADERS, self._held_stream(view))
         view = await self._rested(view)
@@ -265,10 +266,22 @@ class Exchange:
         if not StepStatus(step["status"]).final:
             model = str(self._request.body["model"])
             return notices.held_message(view, step, model, self._gateway.settings.public_url)
-        message = self.succeeded(view)
-        if message is None or not await self._calls.deliver(self._caller, view["plan_id"], step["id"]):
+        return await self._told_once(view)
+
+    async def _told_once(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        """The message of a step on record, less what is denied; of one that people were asked about, only once."""
+        message = await self._collect(view)
+        if message is None:
             raise Refused(Reason.HAND_LOST_REPLY)
         return await self._less_denied(message)
+
+    async def _collect(self, view: Mapping[str, Any]) -> dict[str, Any] | None:
+        """See :meth:`succeeded`. With that the approval is used up, unless it was when the step was found; and ``None``
+        where somebody else was told."""
+        message, step = self.succeeded(view), view["steps"][0]
+        if message is None or "approval_id" not in step or self._collected():
+            return message
+        return message if await self._calls.deliver(self._caller, view["plan_id"], step["id"]) else None
 
     def _from_record(self, message: Mapping[str, Any]) -> Answer:
         if self._request.stream:

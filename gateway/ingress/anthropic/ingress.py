@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from gateway.canonical import Written, canonical, parse
-from gateway.client_steps.collecting import Call
+from gateway.client_steps.collecting import Call, Found
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import signed_plan
 from gateway.errors import Absent
@@ -132,8 +132,16 @@ class MessagesIngress:
             channel.says = canonical(parse(channel.body))
             return plan()
 
+        found: Found | None = None
+
         async def approved() -> StoredCall | None:
-            return await self._known.collecting.standing(caller, context.named, Call(manifest.hand, action, args))
+            nonlocal found
+            call = Call(manifest.hand, action, args)
+            found = await self._known.collecting.standing(caller, context.named, call)
+            return None if found is None else found.step
+
+        def collected() -> bool:
+            return found is not None and found.collected
 
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
@@ -142,7 +150,7 @@ class MessagesIngress:
         )
         self._under_way.add(step)
         step.add_done_callback(self._ended)
-        return Exchange(gateway, self._calls, caller, context, request, channel, step)
+        return Exchange(gateway, self._calls, caller, context, request, channel, step, collected)
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
