@@ -7,7 +7,6 @@ so a token has no second spelling that would verify too. No I/O, no clock. Why t
 """
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
+from pybase64 import urlsafe_b64encode
 
 from gateway.canonical import b64url_decode, parse
 from gateway.errors import Refused
