@@ -25,17 +25,16 @@ _DEPTH: Final = 2
 _BLOBS: Final = frozenset({"blob", "data"})
 """Members of content blocks that hold base64 (MCP: embedded resources, images, audio)."""
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{12,}")
 _LISTED_MIN: Final = 8
 _BYTES: Final = re.compile(rf"\d{{1,3}}(?:\s*,\s*\d{{1,3}}){{{_LISTED_MIN - 1},}}")
 _NEXT: Final = re.compile(r",\s*\d")
 _QUOTED: Final = re.compile(r"=[0-9A-Fa-f]{2}")
-_URL_SAFE: Final = str.maketrans("-_", "+/")
+_FROM_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE: Final = str.maketrans("+/", "-_")
 _SHARED: Final = "[A-Za-z0-9+/_-]?"
-_UNPRINTABLE: Final = dict.fromkeys([*range(0x20), 0x7F])
-_SPACE: Final = {0x20: None}
-_NOT_HEX: Final = dict.fromkeys(code for code in range(0x80) if chr(code) not in "0123456789abcdef")
+_UNPRINTABLE: Final = bytes([*range(0x20), 0x7F])
+_NOT_HEX: Final = bytes(code for code in range(0x80) if chr(code) not in "0123456789abcdef")
 
 
 class Redactor:
@@ -50,20 +49,23 @@ class Redactor:
         self.longest_bytes = max((len(value.encode()) for value in self._values), default=0)
         found = {form for value in self._values for form in _forms(value)}
         self._forms = tuple(sorted(found, key=len, reverse=True))
-        self._base64 = tuple(found for value in self._values for found in _in_base64(value))
-        self._hex = tuple(value.encode().hex() for value in self._values)
-        self._folded = tuple({*(form for value in self._values for form in _caseless(value)), *self._hex})
+        cores = (found for value in self._values for found in _in_base64(value))
+        self._base64 = tuple((core.encode("ascii"), whole) for core, whole in cores)
+        digits = [value.encode().hex() for value in self._values]
+        self._hex = tuple(text.encode("ascii") for text in digits)
+        self._folded = tuple({*(form for value in self._values for form in _caseless(value)), *digits})
+        self._shortest = min(map(len, (*self._forms, *self._folded, *self._hex)), default=0)
 
     def text(self, text: str) -> str:
         """``text`` without the values."""
-        spelt = text.translate(_URL_SAFE)
+        spelt = _in_one_alphabet(text)
         for core, whole in self._base64:
             if core in spelt:
                 text = whole.sub(MARK, text)
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MARK)
-        return MARK if any(self._holds(view) for view in _views(text, _DEPTH)) else text
+        return MARK if any(self._holds(view) for view in _views(text, _DEPTH, self._shortest)) else text
 
     def result(self, result: HandResult) -> HandResult:
         """``result`` without the values, in names of members too."""
@@ -76,7 +78,7 @@ class Redactor:
         folded = text.lower()
         if any(form in folded for form in self._folded):
             return True
-        digits = _ascii(folded).replace("0x", "").translate(_NOT_HEX)
+        digits = folded.encode("ascii", "ignore").replace(b"0x", b"").translate(None, _NOT_HEX)
         return any(form in digits for form in self._hex)
 
     def _value(self, value: Any, member: str = "") -> Any:
@@ -142,20 +144,27 @@ def _caseless(value: str) -> Iterator[str]:
         yield encoded[-(-offset * 8 // 5) : (offset + len(raw)) * 8 // 5].lower()
 
 
-def _views(text: str, depth: int) -> Iterator[str]:
-    """The text, and each different one that so many encodings within each other, undone, make of it."""
-    seen = level = {text}
-    yield text
+def _views(text: str, depth: int, shortest: int) -> Iterator[str]:
+    """The text, and each different one that so many encodings within each other, undone, make of it; but those that are
+    shorter than the shortest form. Undoing an encoding makes no text longer, so what is in them would not be either."""
+    seen = level = {text} if _may_hold(text, shortest) else set()
+    yield from level
     for _ in range(depth):
-        level = {undone for view in level for undone in _undone(view)} - seen
+        undone = {one for view in level for one in _undone(view) if _may_hold(one, shortest)}
+        level = undone - seen
         seen = seen | level
         yield from level
 
 
+def _may_hold(text: str, shortest: int) -> bool:
+    """Whether a text is long enough. In lower case one character of Unicode becomes two, and none more."""
+    return len(text) >= shortest or (2 * len(text) >= shortest and not text.isascii())
+
+
 def _undone(text: str) -> set[str]:
     """The text with one kind of encoding undone, of each kind."""
-    printable = _ascii(text).translate(_UNPRINTABLE)
-    undone = {"".join(text.split()), printable, printable.translate(_SPACE)}
+    printable = text.encode("ascii", "ignore").translate(None, _UNPRINTABLE)
+    undone = {"".join(text.split()), printable.decode("ascii"), printable.replace(b" ", b"").decode("ascii")}
     if "%" in text:
         undone |= {unquote(text), unquote_plus(text)}
     if _QUOTED.search(text):
@@ -166,17 +175,18 @@ def _undone(text: str) -> set[str]:
         undone.add(html.unescape(text))
     if len(_NEXT.findall(text)) >= _LISTED_MIN - 1:
         undone.add("\n".join(map(_listed, _BYTES.findall(text))))
-    undone.add("\n".join(map(_decoded, _BASE64.findall(text))))
+    undone.add(b"\n".join(map(_decoded, _BASE64.findall(_in_one_alphabet(text)))).decode("latin-1"))
     return undone - {""}
 
 
-def _ascii(text: str) -> str:
-    return text if text.isascii() else text.encode("ascii", "ignore").decode("ascii")
+def _in_one_alphabet(text: str) -> bytes:
+    """Base64 in the alphabet of RFC 4648 section 4, whichever of the two it was in."""
+    return text.encode("ascii", "replace").translate(_FROM_URL_SAFE)
 
 
-def _decoded(run: str) -> str:
+def _decoded(run: bytes) -> bytes:
     whole = run[: len(run) - 1] if len(run) % 4 == 1 else run
-    return base64.b64decode(whole.translate(_URL_SAFE) + "=" * (-len(whole) % 4)).decode("latin-1")
+    return binascii.a2b_base64(whole + b"=" * (-len(whole) % 4))
 
 
 def _listed(numbers: str) -> str:

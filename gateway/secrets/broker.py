@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import structlog
@@ -67,6 +67,8 @@ class Broker:
         self._steps: dict[tuple[str, str], _Step] = {}
         self._seeking: dict[_Key, asyncio.Task[SecretValue | None]] = {}
         """What intents ask for; one of each, however many wait, or waited, for it."""
+        self._redactors: OrderedDict[tuple[str, ...], tuple[float, Redactor]] = OrderedDict()
+        """Values -> since when what takes them out is kept."""
         self._changes = 0
 
     @asynccontextmanager
@@ -178,6 +180,7 @@ class Broker:
             name: of a secret, or the pseudonym of a person whose tokens changed.
         """
         self._changes += 1
+        self._redactors.clear()
         for key in [key for key in self._kept if key[1:] == (tenant, name)]:
             del self._kept[key]
         for key in [key for key in self._seeking if key[1:] == (tenant, name)]:
@@ -186,8 +189,10 @@ class Broker:
     def sweep(self) -> None:
         """Drop what may not be used again."""
         now = self._clock()
-        for key in [key for key, (asked_at, _) in self._kept.items() if now - asked_at >= self._fresh_seconds]:
-            del self._kept[key]
+        tables: tuple[dict[Any, tuple[float, Any]], ...] = (self._kept, self._redactors)
+        for kept in tables:
+            for key in [key for key, (since, _) in kept.items() if now - since >= self._fresh_seconds]:
+                del kept[key]
 
     async def close(self) -> None:
         """Forget every value and close the stores."""
@@ -196,7 +201,18 @@ class Broker:
             task.cancel()
         await asyncio.gather(*seeking, return_exceptions=True)
         self._kept.clear()
+        self._redactors.clear()
         await asyncio.gather(*(store.close() for store in self._stores.values()), return_exceptions=True)
+
+    def redactor(self, values: Sequence[str]) -> Redactor:
+        """What takes these values out of texts; made once while they are fresh."""
+        self.sweep()
+        key = tuple(values)
+        if key not in self._redactors:
+            self._redactors[key] = (self._clock(), Redactor(key))
+            while len(self._redactors) > KEPT_MAX:
+                self._redactors.popitem(last=False)
+        return self._redactors[key][1]
 
     async def record(self, kind: EntryType, call: HandCall, facts: Sequence[Mapping[str, str]]) -> None:
         """One entry about the call for each of ``facts``. Raises ``log.unavailable``."""
@@ -326,7 +342,8 @@ class _Step:
             given = [use for use in self._uses if use.name in self._given]
             values = [self._given[use.name].value for use in given]
             sent = [use.placed(self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
-            self._redactor = Redactor([*values, *self._former, *(one.removeprefix("Basic ") for one in sent)])
+            basic = (one.removeprefix("Basic ") for one in sent)
+            self._redactor = self._broker.redactor([*values, *self._former, *basic])
         return self._redactor
 
 

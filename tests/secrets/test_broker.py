@@ -135,11 +135,15 @@ async def test_no_more_values_are_kept_than_may_be_and_none_after_its_time() -> 
     desk = Desk()
     for number in range(KEPT_MAX + 20):
         desk.store.values["default", f"n{number}"] = (f"the-value-{number:05}", "1")
-        await desk.value(f"n{number}")
-    assert len(desk.broker._kept) == KEPT_MAX
+        value = await desk.value(f"n{number}")
+        assert desk.broker.redactor([value]) is desk.broker.redactor([value])
+    assert len(desk.broker._kept) == len(desk.broker._redactors) == KEPT_MAX
     desk.now += 2
     desk.broker.sweep()
-    assert desk.broker._kept == {}
+    assert desk.broker._kept == desk.broker._redactors == {}
+    desk.broker.redactor(["a-value"])
+    desk.broker.forget("default", "any")
+    assert desk.broker._redactors == {}
 
 
 async def test_a_step_keeps_its_value_through_a_rotation_and_the_next_step_has_the_new_one() -> None:

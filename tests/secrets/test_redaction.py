@@ -18,12 +18,29 @@ VALUE = 's3cret+/ "\\<&%=?value'
 BARE = [how for how in HOWS if how not in {"structured", "error", "blob"}]
 
 
+def spelt(how: str, text: str) -> str:
+    """As a hand echoes it; less what it is told between."""
+    return bytes(echoed(how, text).body).decode("utf-8", "replace")
+
+
 @pytest.mark.parametrize("how", BARE)
 def test_an_echo_is_taken_out(how: str) -> None:
     text = bytes(echoed(how, VALUE).body).decode()
     cleaned = Redactor([VALUE]).text(text)
     assert MARK in cleaned
     assert found_in([VALUE], cleaned.encode()) == []
+
+
+@given(st.text(max_size=60), st.sampled_from(BARE), st.sampled_from(BARE), st.text(max_size=8))
+def test_what_is_too_short_to_hold_a_value_need_not_be_looked_at(
+    beside: str, one: str, other: str, before: str
+) -> None:
+    """Texts that are left out for their length alone make no difference to what is found."""
+    text = beside + spelt(one, before + spelt(other, VALUE))
+    quick, thorough = Redactor([VALUE]), Redactor([VALUE])
+    thorough._shortest = 0
+    for looked_at in (text, beside, text[: len(text) // 2], text[1:], text.replace("i", "\u0130")):
+        assert quick.text(looked_at) == thorough.text(looked_at)
 
 
 @pytest.mark.parametrize("how", BARE)
