@@ -103,7 +103,7 @@ def become(
     # bwrap's own: what it counts is this jail alone, not its neighbours.
     kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
     kernel.map_ids(uid, gid)
-    confine(setup["landlock"] if setup["landlock_exec"] is None else 0, message.get("gate"), gate)
+    restrict(setup["landlock"] if setup["landlock_exec"] is None else 0, message.get("gate"), gate)
     for name, value in message["rlimits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
@@ -146,7 +146,7 @@ def argv_and_descriptors(
     return argv, [confining, report]
 
 
-def confine(version: int, where: dict[str, Any] | None, gate: int | None) -> None:
+def restrict(version: int, where: dict[str, Any] | None, gate: int | None) -> None:
     """Apply Landlock, as far as ``landlock-exec`` does not (``version`` 0). Of a jail with a gate, listen first on the
     loopback interface, and hand the two listeners over.
 

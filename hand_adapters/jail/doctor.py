@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from gateway.manifest import DEFAULT_PROFILE
 from gateway.settings import JailSettings
 from hand_adapters.jail import cgroups, landlock, landlock_exec, layers
 from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_switch
@@ -168,7 +169,7 @@ def _cgroups(settings: JailSettings) -> Finding:
     found = cgroups.find()
     if found is not None:
         return Finding("cgroups", ok=True, detail=f"version {found.version}: {', '.join(sorted(found.directories))}")
-    fits = settings.memory_budget_bytes // PROFILES["default"].bare_cost_bytes
+    fits = settings.memory_budget_bytes // PROFILES[DEFAULT_PROFILE].bare_cost_bytes
     return Finding(
         "cgroups",
         ok=fits > 0,

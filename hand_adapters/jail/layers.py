@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.manifest import DEFAULT_PROFILE
 from gateway.settings import JailSettings
 from hand_adapters.jail import cgroups, landlock, landlock_exec
 from hand_adapters.jail.arguments import first_arguments, last_arguments, mounts, rlimits
@@ -117,7 +118,7 @@ def examine(settings: JailSettings) -> tuple[Layers | None, list[str]]:
 def try_one(layers: Layers, gate: Gate | None = None) -> str | None:
     """Run ``true`` in a jail made of ``layers``, with a way out where there is a ``gate``; what went wrong, or
     ``None``."""
-    profile = PROFILES["default"]
+    profile = PROFILES[DEFAULT_PROFILE]
     program = shutil.which("true", path="/usr/bin:/bin")
     if program is None:
         return "there is no 'true' to try"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from gateway.manifest import DEFAULT_PROFILE
+
 MIB: Final = 2**20
 
 
@@ -62,7 +64,7 @@ _DEFAULT: Final = Profile(
 )
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
-        "default": _DEFAULT,
+        DEFAULT_PROFILE: _DEFAULT,
         "build": replace(_DEFAULT, executes_written=True),
         "strict": Profile(
             seccomp="strict",

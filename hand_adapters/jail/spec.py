@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.errors import HandrailError
+from gateway.manifest import DEFAULT_PROFILE
 from gateway.model import EMPTY
 from gateway.reasons import Reason
 
@@ -85,7 +86,7 @@ class JailSpec:
     """
 
     argv: tuple[str, ...]
-    profile: str = "default"
+    profile: str = DEFAULT_PROFILE
     binds: tuple[Bind, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     cwd: str | None = None

@@ -184,7 +184,11 @@ def _told(hand_id: str, settings: HandSettings) -> PythonSettings:
 
 
 def _source(told: PythonSettings) -> Path:
-    return TOOLSETS[told.toolset] if told.source is None and told.toolset else Path(str(told.source))
+    if told.source is not None:
+        return Path(told.source)
+    if told.toolset is None:
+        raise SettingsError("python: a source or a toolset is needed")
+    return TOOLSETS[told.toolset]
 
 
 def _functions(hand_id: str, settings: HandSettings) -> dict[str, str]:
