@@ -6,7 +6,8 @@ where it does not. Every write about a session rests on that lease.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +34,17 @@ from gateway.settings import ManagedAgentsSettings
 from gateway.store.leases import LEASE_SECONDS, RENEW_SECONDS
 
 _log = structlog.get_logger("handrail.managed_agents")
+
+
+@contextmanager
+def _asked_for(kind: str, named: str) -> Iterator[None]:
+    """What somebody asks for and the service does not know is not there, as of what this gateway does not know."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise Absent(kind, named, f"the service knows no {kind}") from None
+        raise
 
 
 def tools_of(settings: ManagedAgentsSettings) -> Tools:
@@ -101,9 +113,9 @@ class Connector:
             actor: who asks for it; ``None`` where the configuration does.
 
         Raises:
-            Refused: ``request.conflict`` (``agents.followed``); ``agents.refused``; ``request.not_found`` where the
-                connector's principal is no more.
-            Unavailable: ``agents.unavailable``, ``log.unavailable``, ``secret.*``.
+            Refused: ``request.conflict`` (``agents.followed``); ``request.not_found`` where the service has no such
+                session, or the connector's principal is no more.
+            Unavailable: ``agents.refused``, ``agents.unavailable``, ``log.unavailable``, ``secret.*``.
         """
         if SESSION_ID.fullmatch(session_id) is None:
             raise Absent("session", session_id)
@@ -111,7 +123,8 @@ class Connector:
         if known is not None and known.state is not State.RELEASED:
             raise Refused(Reason.REQUEST_CONFLICT, "followed before", **because(Conflict.AGENT_SESSION))
         person = await self.parts.pipeline.directory.principal(self.settings.tenant, self.settings.on_behalf_of)
-        session = await self.api.session(session_id)
+        with _asked_for("session", session_id):
+            session = await self.api.session(session_id)
         agent = session.get("agent")
         agent_id = str(agent.get("id", ""))[:128] if isinstance(agent, Mapping) else ""
         so_far = Conversation()
@@ -167,8 +180,14 @@ class Connector:
         return released
 
     async def needs(self, agent_id: str) -> tuple[Mapping[str, Any], policies.Needs]:
-        """An agent as it is, and what it needs. Raises ``agents.refused``, ``agents.unavailable``."""
-        agent = await self.api.agent(agent_id)
+        """An agent as it is, and what it needs.
+
+        Raises:
+            Refused: ``request.not_found``.
+            Unavailable: ``agents.refused``, ``agents.unavailable``.
+        """
+        with _asked_for("agent", agent_id):
+            agent = await self.api.agent(agent_id)
         return agent, policies.needs(agent, self.tools)
 
     async def set_policies(self, actor: Principal, agent_id: str) -> tuple[Mapping[str, Any], policies.Needs]:

@@ -108,8 +108,13 @@ class Place:
 
 
 @contextmanager
-def place(directory: Path, **others: str) -> Iterator[Place]:
-    """A home that was set up, and whose program runs; ``others`` are principals beside the agent, with their roles."""
+def place(directory: Path, more: str = "", **others: str) -> Iterator[Place]:
+    """A home that was set up, and whose program runs.
+
+    Args:
+        more: what its configuration has beside :data:`CONFIG`.
+        others: principals beside the agent, with their roles.
+    """
     file, home = directory / "handrail.toml", directory / "home"
     environment = {**os.environ, "HANDRAIL_HOME": str(home), "HANDRAIL_CONFIG": str(file)}
     found = Place(directory, environment)
@@ -121,7 +126,7 @@ def place(directory: Path, **others: str) -> Iterator[Place]:
         return JSONResponse({"q": request.query_params["q"]})
 
     with serving(Starlette(routes=[Route("/{path:path}", tool)])) as url:
-        file.write_text(CONFIG.format(url=url, origin=ORIGIN))
+        file.write_text(CONFIG.format(url=url, origin=ORIGIN) + more)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HANDRAIL_HOME", str(home))
             token = str(setup.run(load(file)).token)

@@ -314,7 +314,7 @@ async def test_a_service_that_is_away_is_said_and_an_unknown_session_is_not_adop
     assert str(away.value.reason) == "agents.unavailable"
     with pytest.raises(HandrailError) as unknown:
         await world.gateway.managed_agents.follow(world.people["op"], "cloud", "sesn_nobody")
-    assert str(unknown.value.reason) == "agents.refused"
+    assert str(unknown.value.reason) == "request.not_found"
     await world.follow(session)
     with pytest.raises(HandrailError) as twice:
         await world.gateway.managed_agents.follow(world.people["op"], "cloud", session.id)
