@@ -19,7 +19,6 @@ async def world(tmp_path: Path, service: StandIn) -> AsyncIterator[World]:
     async with opened(tmp_path / "one", service, environment=ENVIRONMENT, toolset_hand=None) as here:
         environment: Any = here.gateway.managed_agents.connectors["cloud.environment"]
         environment.beat_max_seconds = 0.05
-        environment.rest_seconds = 0.2
         yield here
 
 
@@ -32,7 +31,8 @@ async def served(world: World) -> tuple[Session, dict[str, Any]]:
     return session, work
 
 
-async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World) -> None:
+async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: Any = world.gateway.managed_agents.connectors["cloud.environment"]
     session, work = await served(world)
     use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo from the jail; id -u"})
     world.service.idle(session)
@@ -45,7 +45,9 @@ async def test_work_is_claimed_and_its_tools_run_in_the_jail(world: World) -> No
     assert ("ack", work["id"]) in world.service.work_calls
     session.waits_for.clear()
     world.service.idle(session)
-    await until(lambda: ("stop", work["id"]) in world.service.work_calls)
+    with monkeypatch.context() as patched:
+        patched.setattr(environment, "rest_seconds", 0.2)
+        await until(lambda: ("stop", work["id"]) in world.service.work_calls)
     again = world.service.queue_work(session)
     await until(lambda: again["state"] == "active")
     more = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo again"})
