@@ -147,6 +147,17 @@ async def test_nothing_is_planted_for_the_next_command(run: Callable[..., Any], 
     assert "planted" not in await run("bash", {"command": "ls"})
 
 
+@pytest.mark.parametrize("made", ["mkdir -p .shell/deep", "mkfifo .shell", "ln -s fifo .shell; mkfifo fifo"])
+async def test_what_a_command_puts_in_the_place_of_its_shell_keeps_nobody_waiting(
+    run: Callable[..., Any], made: str
+) -> None:
+    assert await run("bash", {"command": f"rm -f .shell; {made}; echo made"}) == "made\n"
+    assert await run("bash", {"command": "echo goes on"}) == "goes on\n"
+    assert await run("bash", {"restart": True}) == "bash session restarted"
+    await run("bash", {"command": "export KEPT=kept"})
+    assert await run("bash", {"command": "echo $KEPT"}) == "kept\n"
+
+
 def test_what_is_no_declaration_is_refused_at_the_start(tmp_path: Path) -> None:
     source = tmp_path / "mine.py"
     source.write_text("")
