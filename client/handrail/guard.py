@@ -18,7 +18,7 @@ import inspect
 import json
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 NOT_MADE: Final = "This call was not made."
+_WHOLE: Final = "A call is reported when it is over: return all of it, as a list or a text."
 _log = logging.getLogger("handrail.guard")
 
 
@@ -109,11 +110,21 @@ class Guard:
             _log.warning("step %s of plan %s is not reported: %s", made.step_id, made.plan_id, error)
 
     def tool(self, function: Callable[P, Result], *, leave_out: Collection[str] = ()) -> Callable[P, Result]:
-        """The function, judged before and reported after each call; also of a coroutine function.
+        """The function, judged before and reported after each call; also of a coroutine function, or of one that
+        returns what is to be awaited: that is reported once it was.
 
         Args:
             leave_out: parameters that are no arguments of the tool: what a framework passes for itself.
+
+        Raises:
+            ClientError: the function yields, so that nobody knows when its call is over, or it has no name. From the
+                decorated function too, where one that does not yield itself returned an iterator.
         """
+        name = getattr(function, "__name__", None)
+        if not isinstance(name, str):
+            raise ClientError(f"a tool is called by its function's name, and {type(function).__name__} has none")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ClientError(f"{name} yields. {_WHOLE}")
         signature = inspect.signature(function)
 
         def arguments(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
@@ -125,19 +136,25 @@ class Guard:
 
             @functools.wraps(function)
             async def judged_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                made = arguments(*args, **kwargs)
-                return await self._around(function.__name__, made, functools.partial(function, *args, **kwargs))
+                try:
+                    made = await self.decide_async(name, arguments(*args, **kwargs))
+                except Denied as denied:
+                    return str(denied)
+                return await self._awaited(made, function(*args, **kwargs))
 
             return judged_async  # type: ignore[return-value]
 
         @functools.wraps(function)
         def judged(*args: P.args, **kwargs: P.kwargs) -> Any:
             try:
-                made = self.decide(function.__name__, arguments(*args, **kwargs))
+                made = self.decide(name, arguments(*args, **kwargs))
             except Denied as denied:
                 return str(denied)
             try:
                 result = function(*args, **kwargs)
+                if inspect.isawaitable(result):
+                    return self._awaited(made, result)
+                _whole(result)
             except BaseException as error:
                 self.report(made, type(error).__name__, failed=True)
                 raise
@@ -154,13 +171,10 @@ class Guard:
         """:meth:`report`, in a thread."""
         await asyncio.to_thread(self.report, made, result, failed=failed)
 
-    async def _around(self, tool: str, args: Mapping[str, Any], call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _awaited(self, made: Pass, coming: Awaitable[Any]) -> Any:
         try:
-            made = await self.decide_async(tool, args)
-        except Denied as denied:
-            return str(denied)
-        try:
-            result = await call()
+            result = await coming
+            _whole(result)
         except BaseException as error:
             await asyncio.shield(self.report_async(made, type(error).__name__, failed=True))
             raise
@@ -193,6 +207,12 @@ class Guard:
 def _close(clients: list[Client]) -> None:
     while clients:
         clients.pop().close()
+
+
+def _whole(result: Any) -> None:
+    """Refuse what has hardly begun: its body runs when somebody goes through it."""
+    if isinstance(result, (Iterator, AsyncIterator)) or inspect.isawaitable(result):
+        raise ClientError(f"a tool returned a {type(result).__name__}. {_WHOLE}")
 
 
 def text_of(result: Any) -> str:

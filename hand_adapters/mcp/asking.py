@@ -17,7 +17,8 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.mcp import listing
-from hand_adapters.mcp.session import OPEN_SECONDS, SDK_ERRORS, WHO
+from hand_adapters.mcp.endings import SDK_ERRORS
+from hand_adapters.mcp.session import OPEN_SECONDS, WHO
 from hand_adapters.mcp.streamable import HttpChannel
 
 

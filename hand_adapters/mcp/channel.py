@@ -8,6 +8,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -62,6 +64,22 @@ class Writer(ABC):
         return None
 
 
+@dataclass(slots=True)
+class Beside:
+    """A request that is answered beside the windows, while another call may run.
+
+    Attributes:
+        requests: its id, once it was sent.
+    """
+
+    call: HandCall
+    requests: set[Any] = field(default_factory=set)
+
+
+BESIDE: Final[ContextVar[Beside | None]] = ContextVar("BESIDE", default=None)
+"""What is sent here is that. ``None``: it is of the window."""
+
+
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], Writer]
 
 
@@ -93,13 +111,14 @@ class Channel(ABC):
         self.ended = asyncio.Event()
         self._expected: set[Any] = set()
         self._forgone: set[Any] = set()
+        self._beside: dict[Any, int] = {}
         self.window(0)
 
     def window(self, answer_max_bytes: int) -> None:
         """Start a window whose answer, as a message, has at most ``answer_max_bytes`` (0: none is expected)."""
         self._answer_max = answer_max_bytes
-        self._message_max = max(answer_max_bytes, NOTE_MAX_BYTES)
-        self._budget = answer_max_bytes + CHATTER_MAX_BYTES
+        self._message_max = max(answer_max_bytes, NOTE_MAX_BYTES, *self._beside.values())
+        self._budget = answer_max_bytes + CHATTER_MAX_BYTES + sum(self._beside.values())
         self._messages = MESSAGES_MAX
 
     def fail(self, reason: Reason, detail: str = "", /, **facts: str | int) -> None:
@@ -135,15 +154,31 @@ class Channel(ABC):
     def expect(self, request_id: Any) -> None:
         """Note a request that is about to be written."""
         self._expected.add(request_id)
+        beside = BESIDE.get()
+        if beside is not None:
+            beside.requests.add(request_id)
+            limit = answer_max_bytes(beside.call)
+            if self.call is None:
+                self.window(0)
+            self._beside[request_id] = limit
+            self._message_max = max(self._message_max, limit)
+            self._budget += limit
+            self._messages += 1
 
-    def expected(self) -> frozenset[Any]:
-        """The requests that were not answered yet."""
-        return frozenset(self._expected)
+    def asker(self, question_id: Any) -> HandCall | None:  # noqa: ARG002 - pipes do not say
+        """The call in whose answer a server asked this, where that is known."""
+        return None
 
     def forgo(self, requests: Iterable[Any]) -> None:
         """Nobody waits for the answers to these any more: one that still comes is read over."""
-        self._forgone |= self._expected & set(requests)
-        self._expected -= self._forgone
+        for request_id in self._expected & set(requests):
+            self._forgone.add(request_id)
+            self._settle(request_id)
+
+    def _settle(self, request_id: Any) -> None:
+        """Expect nothing more of a request."""
+        self._expected.discard(request_id)
+        self._budget -= self._beside.pop(request_id, 0)
 
     def message(self, content: bytes) -> JSONRPCMessage | None:
         """The message in ``content``; ``None`` for an empty one, and where it is a fault."""
@@ -165,8 +200,12 @@ class Channel(ABC):
             if message.id not in self._expected:
                 self.fail(Reason.HAND_PROTOCOL, "an answer to no question")
                 return None
-            self._expected.discard(message.id)
-            if len(content) > self._answer_max:
+            limit = self._answer_max
+            if message.id in self._beside:
+                limit = self._beside[message.id]
+                self._budget += len(content)
+            self._settle(message.id)
+            if len(content) > limit:
                 self.fail(Reason.HAND_RESULT_TOO_LARGE, "answer")
                 return None
             if isinstance(message, JSONRPCResponse) and "task" in message.result:

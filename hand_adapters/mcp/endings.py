@@ -1,10 +1,28 @@
 """What became of a call, or of the opening of a session, when its channel ended."""
 
+from typing import Final
+
+import anyio
+from mcp import MCPError
+from pydantic import ValidationError
+
 from gateway.errors import HandrailError
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.mcp.channel import Channel
+
+SDK_ERRORS: Final = (
+    MCPError,
+    ValidationError,
+    RuntimeError,
+    TimeoutError,
+    OSError,
+    ExceptionGroup,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
+"""What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
 class SessionOver(HandError):

@@ -16,7 +16,7 @@ from mcp_types import JSONRPCRequest
 from gateway.reasons import Reason
 from hand_adapters.exchange import last_words
 from hand_adapters.jail import JailedProcess
-from hand_adapters.mcp.channel import Channel, Streams, Writer, written
+from hand_adapters.mcp.channel import BESIDE, Channel, Streams, Writer, written
 
 
 class PipeChannel(Channel):
@@ -97,7 +97,7 @@ class _PipeWriter(Writer):
             raise anyio.BrokenResourceError
         if isinstance(item.message, JSONRPCRequest):
             self._channel.expect(item.message.id)
-            self._channel.sent += 1
+            self._channel.sent += BESIDE.get() is None
         try:
             self._stdin.write(written(item.message) + b"\n")
             await self._stdin.drain()

@@ -9,16 +9,13 @@ import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Container
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
-import anyio
 from mcp import Client, MCPError
 from mcp.client.session import IncomingMessage
-from mcp_types import INVALID_PARAMS, Implementation
-from pydantic import ValidationError
+from mcp_types import Implementation
 
-from gateway.calls import HandCall, HandResult
+from gateway.calls import HandCall
 from gateway.conversations import Conversation
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
@@ -29,16 +26,18 @@ from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailError
 from hand_adapters.mcp import methods, tasks
-from hand_adapters.mcp.answers import Answer, outcome, refused, result
+from hand_adapters.mcp.answers import Answer, refused, result
 from hand_adapters.mcp.calling import Calling
 from hand_adapters.mcp.changes import Changes
 from hand_adapters.mcp.channel import Channel, answer_max_bytes
-from hand_adapters.mcp.endings import broken, first, held, in_step, opening
+from hand_adapters.mcp.endings import SDK_ERRORS, broken, first, held, in_step, opening
+from hand_adapters.mcp.inquiries import Inquiries
+from hand_adapters.mcp.jobs import Job
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES, Described
 from hand_adapters.mcp.rounds import Outcome, Round
 from hand_adapters.mcp.takeback import TakenBack
 from hand_adapters.mcp.talk import Talk
-from hand_adapters.mcp.tasks import Created, Inquiry, Left, Method, Task, asked_about, while_wanted
+from hand_adapters.mcp.tasks import Created, Inquiry, Method
 from hand_adapters.mcp.watches import Watches
 
 OPEN_SECONDS: Final = 30.0
@@ -46,25 +45,6 @@ OPEN_SECONDS: Final = 30.0
 WAITING_MAX: Final = 64
 """Calls that may wait for one session."""
 WHO: Final = Implementation(name="client", version="0")
-SDK_ERRORS: Final = (
-    MCPError,
-    ValidationError,
-    RuntimeError,
-    TimeoutError,
-    OSError,
-    ExceptionGroup,
-    anyio.BrokenResourceError,
-    anyio.ClosedResourceError,
-)
-"""What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
-
-
-@dataclass(eq=False)
-class _Job:
-    call: HandCall
-    answer: "asyncio.Future[Outcome]"
-    again: Round | Inquiry | None = None
-    started: bool = False
 
 
 def drift(offered: Manifest, call: HandCall) -> HandError | None:
@@ -113,12 +93,13 @@ class Session:
         self._talk = talk or Talk()
         self._watches = Watches()
         self._calling = Calling(self._talk)
-        self._followed: set[str] = set()
+        self._inquiries: Inquiries | None = None
+        self._leaving: tuple[Reason, str] | None = None
         self._unwelcome = False
         self._idle_seconds = idle_seconds
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._wake = asyncio.Event()
-        self._running: _Job | None = None
+        self._running: Job | None = None
         self._closing = False
         self._channel: Channel | None = None
         self._described: Described | None = None
@@ -134,7 +115,8 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a call runs or waits, a resource is watched, or a task goes on."""
-        return self._running is not None or bool(self._jobs) or self._watches.active or bool(self._followed)
+        asked = self._inquiries is not None and self._inquiries.active
+        return self._running is not None or bool(self._jobs) or self._watches.active or self._talk.follows or asked
 
     async def call(self, call: HandCall, again: Round | Inquiry | None = None) -> Outcome:
         """Wait for its turn, run ``call``, and answer within its deadline.
@@ -150,13 +132,12 @@ class Session:
         if len(self._jobs) >= WAITING_MAX:
             raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         loop = asyncio.get_running_loop()
-        job = _Job(call, loop.create_future(), again)
-        parting = again if isinstance(again, Inquiry) and again.method is Method.CANCEL else None
-        if parting is None:
-            self._jobs.append(job)
+        job = Job(call, loop.create_future(), again)
+        if self._inquiries is not None and (inquiry := self._beside(job)) is not None:
+            self._inquiries.begin(job, inquiry)
         else:
-            self._jobs.appendleft(job)  # nobody waits long for it
-        self._wake.set()
+            self._jobs.append(job)
+            self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
         if call.conversation is not None and not isinstance(again, Inquiry):
@@ -169,10 +150,6 @@ class Session:
             if job.started and self._channel is not None and not isinstance(again, Inquiry):
                 self._channel.fail(Reason.HAND_CRASHED, "the caller left")
             raise
-        finally:
-            if parting is not None:
-                # Heard or not, nobody follows it any more: it keeps the session from no rest.
-                self._followed.discard(parting.task_id)
 
     async def close(self) -> None:
         """End the channel and wait until it is gone."""
@@ -184,16 +161,18 @@ class Session:
             self._owner.cancel()
         await asyncio.wait({self._owner})
 
-    async def _take_back(self, job: _Job, conversation: Conversation) -> None:
+    async def _take_back(self, job: Job, conversation: Conversation) -> None:
         """End a call whose client does not want it any more before its turn came; :meth:`_run` ends the others."""
         await conversation.cancelled.wait()
         if not job.started:
-            _answer(job, HandError(Reason.HAND_CANCELLED, HandFailure.NOT_EXECUTED, "its turn had not come"))
+            job.tell(HandError(Reason.HAND_CANCELLED, HandFailure.NOT_EXECUTED, "its turn had not come"))
 
-    def _expire(self, job: _Job) -> None:
+    def _expire(self, job: Job) -> None:
         if job.answer.done():
             return
-        if job.started and self._channel is not None:
+        if job.started and isinstance(job.again, Inquiry):
+            job.tell(HandError(Reason.HAND_TIMEOUT, HandFailure.UNKNOWN, "asked about the task"))
+        elif job.started and self._channel is not None:
             self._channel.fail(Reason.HAND_TIMEOUT)
         else:
             job.answer.set_exception(HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "never began"))
@@ -273,6 +252,8 @@ class Session:
 
     async def _serve(self, client: Client, channel: Channel) -> None:
         """Run jobs in their order until the channel ends, is closed, or was idle for long enough."""
+        self._talk.asker = channel.asker
+        self._inquiries = Inquiries(client, channel, self._talk, self._leave)
         ended = asyncio.get_running_loop().create_task(channel.ended.wait())
         ended.add_done_callback(lambda _: self._wake.set())
         try:
@@ -289,29 +270,51 @@ class Session:
                 job = self._jobs.popleft()
                 if job.answer.done():
                     continue
+                if (inquiry := self._beside(job)) is not None:
+                    self._inquiries.begin(job, inquiry)
+                    continue
                 self._running = job
                 try:
-                    result = await self._run(client, channel, job)
+                    result = await self._turn(client, channel, self._inquiries, job)
                 except HandError as exc:
-                    _answer(job, exc)
+                    job.tell(exc)
                 else:
-                    _answer(job, result)
+                    job.tell(result)
                 finally:
                     self._running = None
                     self.idle_since = asyncio.get_running_loop().time()
+                    if self._leaving is not None:
+                        channel.fail(*self._leaving)
         finally:
             ended.cancel()
+            await self._inquiries.end()
+            self._inquiries = None
 
-    async def _run(self, client: Client, channel: Channel, job: _Job) -> Outcome:
+    def _beside(self, job: Job) -> Inquiry | None:
+        """What is asked about a task, where it takes no turn. A jail that reaches out does so for one call at a time,
+        and its server may have to for a result."""
+        inquiry = job.again if isinstance(job.again, Inquiry) else None
+        return None if inquiry is None or (inquiry.method is Method.RESULT and self._way_out is not None) else inquiry
+
+    def _leave(self, reason: Reason, detail: str) -> None:
+        """End the channel, once the call that runs is over."""
+        if self._running is None and self._channel is not None:
+            self._channel.fail(reason, detail)
+        else:
+            self._leaving = (reason, detail)
+
+    async def _turn(self, client: Client, channel: Channel, inquiries: Inquiries, job: Job) -> Outcome:
+        if not isinstance(job.again, Inquiry):
+            return await self._run(client, channel, job, job.again)
+        async with serving(self._way_out, job.call):
+            return await inquiries.ask(job, job.again)
+
+    async def _run(self, client: Client, channel: Channel, job: Job, again: Round | None) -> Outcome:
         call = job.call
         sent: int | None = None
         job.started = True
         channel.call = call
         try:
-            if isinstance(job.again, Inquiry):
-                # The call was decided on when it was sent; what is asked of its task is no other.
-                sent = channel.sent
-                return await self._inquire(client, channel, job, job.again)
             if self._changes.stale():
                 channel.window(LISTING_MAX_BYTES)
                 self._described = await self._describe(client)
@@ -326,10 +329,10 @@ class Session:
                 if call.action == McpMethod.RESOURCES_SUBSCRIBE:
                     return await self._watches.begin(client, call, unasked=channel.unasked)
                 as_task = call.action in self._described.as_tasks
-                answer = await self._calling.send(client, call, job.again, as_task=as_task)
+                answer = await self._calling.send(client, call, again, as_task=as_task)
         except MCPError as exc:
             if channel.fault is None:
-                raise refused(exc, call, job.again, sent=sent is not None) from None
+                raise refused(exc, call, again, sent=sent is not None) from None
             raise in_step(channel, sent) from None
         except TakenBack:
             channel.fail(Reason.HAND_CANCELLED, "the client took its call back")
@@ -345,41 +348,10 @@ class Session:
             channel.window(0)
             channel.call = None
         if isinstance(answer, Created):
-            return self._note(answer.task)
+            if not answer.task.over:
+                self._talk.keep(answer.task.id, call)
+            return answer.task
         return result(answer, channel) if isinstance(answer, Answer) else answer
-
-    async def _inquire(self, client: Client, channel: Channel, job: _Job, inquiry: Inquiry) -> HandResult | Task | None:
-        """One request about a task; the answer to one that only tells says nothing.
-
-        Raises:
-            HandError: as the task ended.
-            MCPError, ValidationError: of the server's answer, or its lack.
-        """
-        channel.window(answer_max_bytes(job.call))
-        before = channel.expected()
-        if inquiry.method is Method.RESULT:
-            self._talk.begin(job.call)  # up to 2025-11-25 its questions come meanwhile
-        try:
-            async with serving(self._way_out, job.call):
-                said = await while_wanted(job.answer, tasks.ask(client, inquiry))
-        except Left:
-            channel.forgo(channel.expected() - before)
-            raise HandError(Reason.HAND_CANCELLED, HandFailure.UNKNOWN, "nobody waits") from None
-        except MCPError as exc:
-            self._followed.discard(inquiry.task_id)
-            if inquiry.method is Method.CANCEL and exc.code != INVALID_PARAMS:
-                channel.fail(Reason.HAND_CANCELLED, "the server does not call its task off")
-            raise
-        if inquiry.method is Method.GET:
-            return outcome(self._note(asked_about(inquiry, said)), channel)
-        if inquiry.method is not Method.UPDATE:
-            self._followed.discard(inquiry.task_id)
-        return result(Answer.model_validate(said, by_name=False), channel) if inquiry.method is Method.RESULT else None
-
-    def _note(self, task: Task) -> Task:
-        """A task that goes on keeps the session."""
-        (self._followed.discard if task.over else self._followed.add)(task.id)
-        return task
 
     def _settle(self, failure: HandError) -> None:
         """Tell everybody who still waits. No job in the queue was ever sent."""
@@ -387,13 +359,4 @@ class Session:
             self.opened.set_exception(failure)
         while self._jobs:
             never_sent = HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail, **failure.facts)
-            _answer(self._jobs.popleft(), never_sent)
-
-
-def _answer(job: _Job, given: Outcome | HandError) -> None:
-    if job.answer.done():
-        return
-    if isinstance(given, HandError):
-        job.answer.set_exception(given)
-    else:
-        job.answer.set_result(given)
+            self._jobs.popleft().tell(never_sent)

@@ -35,6 +35,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from yarl import URL
 
+from gateway.calls import HandCall
 from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.mcp_methods import METHODS
@@ -43,7 +44,7 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 from hand_adapters.http_answer import UNKNOWN_STATUSES
-from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
+from hand_adapters.mcp.channel import BESIDE, NOTE_MAX_BYTES, Channel, Streams, Writer, written
 from hand_adapters.mcp.counted import Counted
 from hand_adapters.mcp.events import EventStream, TooLong
 
@@ -96,6 +97,7 @@ class HttpChannel(Channel):
         self._refusals = 0
         self._posts: set[asyncio.Task[None]] = set()
         self._requests: dict[Any, asyncio.Task[None]] = {}
+        self._askers: dict[Any, HandCall | None] = {}
         self._outward: MemoryObjectSendStream[SessionMessage | Exception] | None = None
 
     def window(self, answer_max_bytes: int) -> None:
@@ -106,7 +108,7 @@ class HttpChannel(Channel):
     def forgo(self, requests: Iterable[Any]) -> None:
         """See ``Channel``. Their answers would come on their own connections, which are closed."""
         for request_id in set(requests) & self._requests.keys():
-            self._expected.discard(request_id)
+            self._settle(request_id)
             self._requests[request_id].cancel()
 
     def _end(self) -> None:
@@ -181,7 +183,8 @@ class HttpChannel(Channel):
 
     async def _post(self, item: SessionMessage) -> None:
         message = item.message
-        attempt = Counted(self) if isinstance(message, JSONRPCRequest) else Attempt()
+        counts = isinstance(message, JSONRPCRequest) and BESIDE.get() is None
+        attempt = Counted(self) if counts else Attempt()
         CURRENT.set(attempt)  # of this task's own context
         try:
             body = written(message)
@@ -203,8 +206,8 @@ class HttpChannel(Channel):
             self._version = None
         elif MCP_PROTOCOL_VERSION_HEADER in given:
             self._version = given[MCP_PROTOCOL_VERSION_HEADER]
-        url, headers = await self._injected("POST", self._ours() | given)
-        call = self.call
+        call = self._owner(message)
+        url, headers = await self._injected(call, "POST", self._ours() | given)
         if call is None:
             return url, headers
         named = any(name.lower() == "authorization" for name in headers)
@@ -213,12 +216,25 @@ class HttpChannel(Channel):
             headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove("POST", str(self._endpoint))}
         return url, headers
 
-    async def _injected(self, method: str, headers: dict[str, str]) -> tuple[URL, dict[str, str]]:
+    def asker(self, question_id: Any) -> HandCall | None:
+        """See ``Channel``."""
+        return self._askers.get(question_id)
+
+    def _owner(self, message: JSONRPCMessage | None = None) -> HandCall | None:
+        """The call that a message is of: an answer is of the one in whose stream the question came."""
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            return self._askers.pop(message.id, self.call)
+        beside = BESIDE.get()
+        return self.call if beside is None else beside.call
+
+    async def _injected(
+        self, call: HandCall | None, method: str, headers: dict[str, str]
+    ) -> tuple[URL, dict[str, str]]:
         """The URL, and the headers, with what the gateway adds to a request of the call's."""
         url = self._endpoint
-        if self.call is None:
+        if call is None:
             return url, headers
-        added = await self.call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
+        added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
         if added.query:
             url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
         return url, headers | dict(added.headers)
@@ -258,8 +274,9 @@ class HttpChannel(Channel):
 
     def _turned_away(self, message: JSONRPCMessage, status: int) -> bool:
         """Whether a status alone ends the channel. What a server says to a message of ours that belongs to a request
-        (the refusal of one of its own, say) tells nothing of that request, which it may have begun."""
-        of_the_request = isinstance(message, JSONRPCRequest) or not self._expected
+        (the refusal of one of its own, say), or that is beside it, tells nothing of that request, which it may have
+        begun."""
+        of_the_request = (isinstance(message, JSONRPCRequest) and BESIDE.get() is None) or not self._expected
         if status in _NOT_TAKEN:
             self.not_taken = of_the_request
             self.fail(Reason.HAND_FAILED, f"status {status}")
@@ -293,7 +310,7 @@ class HttpChannel(Channel):
                 said = jsonrpc_message_adapter.validate_python(parse(content), by_name=False)
                 if isinstance(said, JSONRPCError):
                     error = said.error
-        self._expected.discard(request.id)
+        self._settle(request.id)
         await self._forward(JSONRPCError(jsonrpc="2.0", id=request.id, error=error))
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes | None:
@@ -315,7 +332,7 @@ class HttpChannel(Channel):
                 break
             wanted = RESUME_SECONDS if stream.retry_seconds is None else stream.retry_seconds
             await asyncio.sleep(min(wanted, RESUME_MAX_SECONDS))
-            url, headers = await self._injected("GET", self._ours())
+            url, headers = await self._injected(self._owner(), "GET", self._ours())
             headers |= {"Accept": "text/event-stream", "Last-Event-ID": stream.last_id}
             async with self._http.get(url, headers=headers, allow_redirects=False) as more:
                 if more.status != HTTPStatus.OK or more.content_type != "text/event-stream":
@@ -347,6 +364,8 @@ class HttpChannel(Channel):
         if message is None or self.fault is not None:
             return False
         if not isinstance(message, JSONRPCResponse | JSONRPCError):
+            if isinstance(message, JSONRPCRequest):
+                self._askers[message.id] = self._owner()
             await self._forward(message)
             return False
         if message.id != request.id:

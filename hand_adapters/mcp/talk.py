@@ -5,7 +5,7 @@ A session serves one call at a time, so what arrives while a call runs is of tha
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -54,6 +54,9 @@ DEPTH_MAX: Final = 24
 HANDSHAKE: Final = "handshake"
 """Among the answers: their clients are of that era, so a server of both is spoken to in it. Some of its tools ask in no
 other."""
+
+RELATED: Final = "io.modelcontextprotocol/related-task"
+"""In ``_meta``: of which task something is."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -117,8 +120,31 @@ def _words(question: McpQuestion, *, url: bool) -> frozenset[str]:
     return frozenset({"roots"})
 
 
+@dataclass(eq=False, slots=True)
+class _Spoken:
+    """A call, and how much its server has said in it."""
+
+    call: HandCall
+    questions: int = 0
+    notes: int = 0
+
+    def noted(self) -> bool:
+        """Whether one more note may be passed on."""
+        self.notes += 1
+        return self.notes <= NOTES_MAX
+
+    def is_of(self, call: HandCall) -> bool:
+        """Whether it is that step's."""
+        return (self.call.plan_id, self.call.step_id) == (call.plan_id, call.step_id)
+
+
 class Talk:
-    """What one session's server may say. The session tells it which call runs."""
+    """What one session's server may say, and to the client of which call. The session tells it which one runs, and
+    which became tasks.
+
+    What names a task (``io.modelcontextprotocol/related-task``, 2025-11-25, tasks) is of the call that began it, and
+    nobody else's; over HTTP anything else is of the call in whose answer it came; and otherwise of the one that runs.
+    """
 
     def __init__(self, declared: Declared = Declared(), answers: frozenset[str] = frozenset()) -> None:
         """
@@ -127,8 +153,10 @@ class Talk:
         """
         self.declared = declared
         self._answers = answers
-        self._call: HandCall | None = None
-        self._questions = self._notes = 0
+        self.asker: Callable[[Any], HandCall | None] = lambda _: None
+        """Id of a question -> the call in whose answer it came, where the channel knows."""
+        self._turn: _Spoken | None = None
+        self._tasks: dict[str, _Spoken] = {}
 
     def options(self) -> dict[str, Any]:
         """How the SDK's client is made, which from that tells the server what it can be asked."""
@@ -152,11 +180,42 @@ class Talk:
 
     def begin(self, call: HandCall) -> None:
         """A call runs from now on."""
-        self._call, self._questions, self._notes = call, 0, 0
+        self._turn = _Spoken(call)
 
     def end(self) -> None:
         """No call runs."""
-        self._call = None
+        self._turn = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether a call goes on as a task."""
+        return bool(self._tasks)
+
+    def keep(self, task_id: str, call: HandCall) -> None:
+        """A call became a task."""
+        self._tasks[task_id] = _Spoken(call)
+
+    def follow(self, task_id: str, call: HandCall) -> None:
+        """A task is asked about, maybe in a session that did not begin it."""
+        self._tasks.setdefault(task_id, _Spoken(call))
+
+    def forget(self, task_id: str) -> None:
+        """A task is over, or nobody follows it."""
+        self._tasks.pop(task_id, None)
+
+    def _speaks(self, meta: Any, question_id: Any = None) -> _Spoken | None:
+        """Of which call something is that a server says."""
+        if isinstance(meta, Mapping) and RELATED in meta:
+            related = meta[RELATED]
+            named = related.get("taskId") if isinstance(related, Mapping) else None
+            return self._tasks.get(named) if isinstance(named, str) else None
+        asker = None if question_id is None else self.asker(question_id)
+        if asker is not None:
+            return next(
+                (one for one in (self._turn, *self._tasks.values()) if one is not None and one.is_of(asker)), None
+            )
+        only = next(iter(self._tasks.values())) if len(self._tasks) == 1 else None
+        return self._turn or only
 
     def log_level(self, call: HandCall) -> str | None:
         """From which level on the server is asked for log messages."""
@@ -164,17 +223,19 @@ class Talk:
 
     async def progressed(self, progress: float, total: float | None, message: str | None) -> None:
         """The server says how far it is."""
-        if self.declared.progress and self._noted() and self._call is not None and self._call.conversation is not None:
-            self._call.conversation.progress(progress, total, None if message is None else _text(message))
+        turn = self._turn
+        if self.declared.progress and turn is not None and turn.noted() and turn.call.conversation is not None:
+            turn.call.conversation.progress(progress, total, None if message is None else _text(message))
 
     async def _logged(self, params: LoggingMessageNotificationParams) -> None:
-        if self._noted() and self._call is not None and self._call.conversation is not None:
+        spoken = self._speaks(params.meta)
+        if spoken is not None and spoken.noted() and spoken.call.conversation is not None:
             try:
                 data = clean(params.data)
             except ValueError:
                 return
             logger = None if params.logger is None else _text(params.logger)[:256]
-            self._call.conversation.log(params.level, logger, data)
+            spoken.call.conversation.log(params.level, logger, data)
 
     async def heard(self, message: IncomingMessage) -> None:
         """The SDK's message handler: a person did what the server sent them to a page for."""
@@ -183,42 +244,42 @@ class Talk:
             or McpQuestion.ELICITATION not in self.declared.questions
         ):
             return
-        if self._noted() and self._call is not None and self._call.conversation is not None:
-            self._call.conversation.visited(message.params.elicitation_id)
-
-    def _noted(self) -> bool:
-        self._notes += 1
-        return self._notes <= NOTES_MAX
+        for spoken in (self._turn, *self._tasks.values()):  # each knows which pages it sent somebody to
+            if spoken is not None and spoken.noted() and spoken.call.conversation is not None:
+                spoken.call.conversation.visited(message.params.elicitation_id)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
     async def _sample(
-        self, _: ClientRequestContext, params: CreateMessageRequestParams
+        self, context: ClientRequestContext, params: CreateMessageRequestParams
     ) -> CreateMessageResult | CreateMessageResultWithTools | ErrorData:
-        answer = await self._asked(McpQuestion.SAMPLING, params)
+        answer = await self._asked(context, McpQuestion.SAMPLING, params)
         if isinstance(answer, ErrorData):
             return answer
         if isinstance(answer.get("content"), list):
             return _checked(CreateMessageResultWithTools, answer)
         return _checked(CreateMessageResult, answer)
 
-    async def _elicit(self, _: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
-        answer = await self._asked(McpQuestion.ELICITATION, params)
+    async def _elicit(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        answer = await self._asked(context, McpQuestion.ELICITATION, params)
         if isinstance(answer, ErrorData):
             return answer if answer.code != INVALID_REQUEST else ElicitResult(action="decline")
         return _checked(ElicitResult, answer)
 
-    async def _roots(self, _: ClientRequestContext) -> ListRootsResult | ErrorData:
-        answer = await self._asked(McpQuestion.ROOTS, None)
+    async def _roots(self, context: ClientRequestContext) -> ListRootsResult | ErrorData:
+        answer = await self._asked(context, McpQuestion.ROOTS, None)
         return answer if isinstance(answer, ErrorData) else _checked(ListRootsResult, answer)
 
-    async def _asked(self, question: McpQuestion, params: BaseModel | None) -> Mapping[str, Any] | ErrorData:
+    async def _asked(
+        self, context: ClientRequestContext, question: McpQuestion, params: BaseModel | None
+    ) -> Mapping[str, Any] | ErrorData:
         """The answer to a question that came while a call runs, or the error that says that there is none."""
-        self._questions += 1
-        if self._call is None or self._questions > QUESTIONS_MAX:
+        spoken = self._speaks(context.meta, context.request_id)
+        if spoken is None or spoken.questions >= QUESTIONS_MAX:
             return ErrorData(code=INVALID_REQUEST, message="Refused")
+        spoken.questions += 1
         said = {} if params is None else params.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return await ask(self.declared, self._call, f"question-{self._questions}", question, said)
+        return await ask(self.declared, spoken.call, f"question-{spoken.questions}", question, said)
 
 
 def offered(declared: Declared, call: HandCall, method: object) -> bool:

@@ -137,6 +137,8 @@ class PythonAdapter:
     async def close(self) -> None:
         """Kill every interpreter, those of calls under way too."""
         await self._pool.close()
+        if self._workspaces is not None:
+            await self._workspaces.close()
 
     async def _run(self, call: HandCall, action: ActionSettings, began: list[bool]) -> HandResult:
         profile = call.jail_profile or self._settings.jail_profile

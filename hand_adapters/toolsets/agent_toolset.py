@@ -8,6 +8,7 @@ text, in the words of the toolset's documentation where it has some.
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,7 +26,7 @@ SHELL: Final = f"{WORKSPACE}/.shell"
 _COMMAND: Final = """\
 STATE=$1 COMMAND=$2
 [ ! -f "$STATE" ] || . "$STATE" 2>/dev/null
-trap '{ export -p; declare -f; printf "cd -- %q\\n" "$PWD"; } >"$STATE"' EXIT
+trap '[ -e "$STATE" -a ! -f "$STATE" ] || { export -p; declare -f; printf "cd -- %q\\n" "$PWD"; } >"$STATE"' EXIT
 eval "$COMMAND"
 """
 
@@ -37,7 +38,10 @@ class ToolError(Exception):
 def bash(command: str | None = None, restart: bool | None = None, timeout_ms: int | None = None) -> str:  # noqa: FBT001
     """Run a command in a shell. Its directory, exported variables and functions are those that the last one left."""
     if restart:
-        Path(SHELL).unlink(missing_ok=True)
+        if Path(SHELL).is_dir() and not Path(SHELL).is_symlink():
+            Path(SHELL).rename(f"{SHELL}.{time.time_ns()}")  # it may be too deep to be removed here
+        else:
+            Path(SHELL).unlink(missing_ok=True)
         return "bash session restarted"
     if command is None:
         raise ToolError("bash: command is required")

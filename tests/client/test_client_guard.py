@@ -1,9 +1,10 @@
 """The guard: nothing is called that was not let go, whatever the gateway answers; the key goes to the gateway alone."""
 
 import asyncio
+import functools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -146,6 +147,89 @@ async def test_a_report_that_is_not_taken_is_warned_of_and_the_result_stands(
     [record] = caplog.records
     assert (record.name, record.levelname) == ("handrail.guard", "WARNING")
     assert TOKEN not in record.getMessage()
+
+
+async def test_what_is_to_be_awaited_is_reported_once_it_was(gateway: Gateway) -> None:
+    """Whether or not the function itself says so: another decorator may hide it."""
+    office = Office(guard := guard_of(gateway))
+    find = office.find.__wrapped__  # type: ignore[attr-defined]
+
+    def find_later(name: str) -> Any:
+        return find(name)
+
+    def find_soon(name: str) -> Any:
+        return asyncio.ensure_future(find(name))
+
+    later, future = guard.tool(find_later), guard.tool(find_soon)
+    for number, tool in enumerate((later, future)):
+        coming = tool("Ann")
+        assert len(gateway.judged) == number + 1
+        assert len(gateway.reported) == number, "nothing came of it yet"
+        assert await coming == {"name": "Ann"}
+        assert gateway.reported[-1]["content"][0]["text"] == '{"name": "Ann"}'
+    with pytest.raises(LookupError):
+        await later("nobody")
+    assert gateway.reported[-1] == {"content": [{"type": "text", "text": "LookupError"}], "is_error": True}
+    gateway.answer = DENIED
+    calls = len(office.called)
+    assert "policy.denied" in later("Ann")
+    assert len(office.called) == calls
+
+
+def one_by_one(name: str) -> Iterator[str]:
+    yield name
+
+
+async def one_by_one_async(name: str) -> AsyncIterator[str]:
+    yield name
+
+
+def one_by_one_hidden(name: str) -> Any:
+    return one_by_one(name)
+
+
+def mapped(name: str) -> Any:
+    return map(str.upper, name)
+
+
+def one_by_one_async_hidden(name: str) -> Any:
+    return one_by_one_async(name)
+
+
+async def one_by_one_later(name: str) -> Any:
+    return one_by_one(name)
+
+
+async def twice_awaited(name: str) -> Any:
+    return asyncio.sleep(0, name)
+
+
+@pytest.mark.parametrize("function", [one_by_one, one_by_one_async, functools.partial(one_by_one)])
+def test_a_tool_that_yields_is_refused_where_it_is_decorated(gateway: Gateway, function: Any) -> None:
+    """Its call would be reported as done before its body began."""
+    if isinstance(function, functools.partial):
+        functools.update_wrapper(function, one_by_one)
+    with pytest.raises(ClientError, match=r"yields\. A call is reported when it is over: return all of it"):
+        guard_of(gateway).tool(function)
+
+
+@pytest.mark.parametrize("function", [one_by_one_hidden, mapped, one_by_one_async_hidden, one_by_one_later])
+async def test_a_call_whose_result_is_yet_to_come_is_reported_as_failed(gateway: Gateway, function: Any) -> None:
+    with pytest.raises(ClientError, match=r"returned a .* return all of it"):
+        await guard_of(gateway).tool(function)("Ann")
+    assert [one["is_error"] for one in gateway.reported] == [True]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'sleep' was never awaited")
+async def test_what_is_to_be_awaited_twice_is_reported_as_failed(gateway: Gateway) -> None:
+    with pytest.raises(ClientError, match="returned a coroutine"):
+        await guard_of(gateway).tool(twice_awaited)("Ann")
+    assert [one["is_error"] for one in gateway.reported] == [True]
+
+
+def test_a_tool_without_a_name_is_refused_where_it_is_decorated(gateway: Gateway) -> None:
+    with pytest.raises(ClientError, match="partial has none"):
+        guard_of(gateway).tool(functools.partial(mapped))
 
 
 def test_what_a_framework_fills_itself_is_no_argument(gateway: Gateway) -> None:

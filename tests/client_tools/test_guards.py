@@ -162,6 +162,31 @@ async def test_without_a_gateway_nothing_is_called(
     assert len(texts) == 2
 
 
+async def test_the_tool_that_runs_is_judged_and_what_it_gets(
+    anthropic_api: StandIn, house: World, tmp_path: Path
+) -> None:
+    """Whatever the model called it: its name is another, and its schema changes what the model said."""
+    anthropic_api.decide = one_tool("look_up", {"name": "Ann"})
+    words = ("langchain_agent", house, anthropic_api, tmp_path, "ticket-another", "another")
+    await run(*words)
+    assert "Waiting for a person: approval" in told("", anthropic_api)[0]
+    [held] = house.steps("ticket-another")
+    assert (held["action"], held["status"]) == ("send", "held")
+    request, *_ = house.get("/v1/approvals?status=open", "bob")["approvals"]
+    shown = json.dumps(house.get(f"/v1/approvals/{request['id']}", "bob"))
+    assert "Ann Smith" in shown, "whoever approves sees what the tool gets"
+    assert "Hello" in shown
+    house.approve()
+    await run(*words)
+    assert told("", anthropic_api) == ["Sent to Ann Smith: Hello (tool)"]
+    anthropic_api.decide = one_tool("look_up", {"name": 4})
+    await run(*words)
+    assert told("", anthropic_api) == [
+        "send does not take these arguments: name: Input should be a valid string. This call was not made."
+    ]
+    assert len(house.steps("ticket-another")) == 1
+
+
 async def test_hooks_of_the_agent_sdk(anthropic_api: StandIn, house: World, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("Forty-two.")
     anthropic_api.decide = one_tool("Read", {"file_path": str(tmp_path / "notes.md")})

@@ -4,13 +4,16 @@ connection is lost."""
 import asyncio
 
 import pytest
+from mcp import types
+from mcp.shared.message import ServerMessageMetadata
 
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
+from hand_adapters.mcp.talk import RELATED
 from tests.hands.hands_support import Talk, refused
 from tests.hands.mcp_http import Server, answer, hand, served
 from tests.hands.servers.talker import ERAS, refusing
-from tests.hands.servers.tasker import Tasker
+from tests.hands.servers.tasker import FORM, Tasker
 from tests.hands.talk_support import Person, client, talking, text
 from tests.until import until
 
@@ -236,16 +239,168 @@ async def test_a_server_that_will_not_call_its_task_off_is_left():
 
 
 class Busy(Tasker):
-    """Takes its time over one tool."""
+    """Takes its time over one tool.
+
+    Attributes:
+        slow: sets that tool free.
+        looks: lets the server say how a task stands.
+        related: of which task it asks something first; ``""`` is of none, ``None`` asks nothing.
+        told: what it was answered.
+        running: whether it came so far.
+    """
+
+    told = None
+    running = False
 
     def __init__(self):
         super().__init__()
-        self.slow = asyncio.Event()
+        self.slow, self.looks = asyncio.Event(), asyncio.Event()
+        self.looks.set()
+        self.related = None
+
+    async def _get(self, ctx, params):
+        await self.looks.wait()
+        return await super()._get(ctx, params)
 
     async def _call(self, ctx, params):
-        if params.name == "add":
-            await self.slow.wait()
+        if params.name != "add":
+            return await super()._call(ctx, params)
+        if self.related is not None:
+            meta = {"_meta": {RELATED: {"taskId": self.related}}} if self.related else {}
+            asks = types.ElicitRequest.model_validate({"method": "elicitation/create", "params": {**FORM, **meta}})
+            metadata = ServerMessageMetadata(related_request_id=ctx.request_id)
+            self.told = await ctx.session.send_request(asks, types.ElicitResult, metadata=metadata)
+        self.running = True
+        await self.slow.wait()
         return await super()._call(ctx, params)
+
+
+class Thinking(Talk):
+    """A person who takes their time."""
+
+    def __init__(self):
+        super().__init__("elicitation.form")
+        self.thought = asyncio.Event()
+        self.answer = {"action": "accept", "content": {"name": "Ada"}}
+
+    async def ask(self, key, method, params):
+        answer = await super().ask(key, method, params)
+        await self.thought.wait()
+        return answer
+
+
+@pytest.fixture
+def busy():
+    return Busy()
+
+
+@pytest.fixture(params=REVISIONS)
+async def occupied(request, uvicorns, busy):
+    """URL of a server of one revision, one of whose tools takes its time."""
+    return await uvicorns(refusing(busy.server().streamable_http_app(), *ERAS[request.param]))
+
+
+async def test_other_calls_are_served_while_a_person_answers_a_task(server):
+    talk, other = Thinking(), Talk("elicitation.form")
+    async with hand(server, **MAY) as one:
+        named = asyncio.create_task(one.say(action="name", conversation=talk))
+        await until(lambda: talk.asked)
+        assert (await one.say(action="add", conversation=other)).content[0]["text"] == "added"
+        assert not named.done()
+        talk.thought.set()
+        assert (await named).content[0]["text"] == "accept Ada"
+    assert other.asked == []
+
+
+async def test_a_server_is_told_at_once_that_nobody_waits_for_a_task_while_another_call_runs(occupied, busy):
+    async with hand(occupied) as one:
+        waits = asyncio.create_task(one.say(action="wait", deadline_seconds=2.0))
+        await until(lambda: busy.asked)
+        adds = asyncio.create_task(one.say(action="add", deadline_seconds=60.0))
+        assert (await refused(waits))[0] is Reason.HAND_TIMEOUT
+        assert [task.status for task in busy.tasks.values()] == ["cancelled"]
+        assert not adds.done()
+        busy.slow.set()
+        assert (await adds).content[0]["text"] == "added"
+
+
+@pytest.mark.parametrize(
+    ("related", "asked"), [("t0", "first"), ("t1", None), ("", "second")], ids=["the task", "another task", "none"]
+)
+async def test_a_question_reaches_the_client_of_the_call_that_it_is_of(uvicorns, busy, related, asked):
+    """Both are of one principal and one session: a server names the task, wherever it asks."""
+    url = await uvicorns(refusing(busy.server().streamable_http_app(), *ERAS["handshake"]))
+    clients = {"first": Talk("elicitation.form"), "second": Talk("elicitation.form")}
+    busy.related = related
+    async with hand(url, **MAY) as one:
+        waits = asyncio.create_task(one.say(action="wait", conversation=clients["first"], step_id="s1"))
+        await until(lambda: busy.asked)
+        adds = asyncio.create_task(one.say(action="add", conversation=clients["second"], step_id="s2"))
+        await until(lambda: busy.running)
+        busy.slow.set()
+        busy.release.set()
+        await adds
+        await waits
+    assert [name for name, client in clients.items() if client.asked] == [asked] * (asked is not None)
+    assert busy.told.action == ("decline" if asked is None else "accept")
+
+
+async def test_a_question_of_a_task_reaches_its_client_while_another_call_runs(uvicorns, busy):
+    """Over HTTP also where the server does not name the task: it asks in the answer to tasks/result."""
+    url = await uvicorns(refusing(busy.server().streamable_http_app(), *ERAS["handshake"]))
+    talk, other = Talk("elicitation.form"), Talk("elicitation.form")
+    async with hand(url, **MAY) as one:
+        busy.looks.clear()
+        named = asyncio.create_task(one.say(action="name", conversation=talk, step_id="s1"))
+        await until(lambda: busy.tasks)
+        adds = asyncio.create_task(one.say(action="add", conversation=other, step_id="s2"))
+        await until(lambda: busy.running)
+        busy.looks.set()
+        await until(lambda: talk.asked)
+        busy.slow.set()
+        await adds
+        await named
+    assert (len(talk.asked), other.asked) == (1, [])
+
+
+async def test_an_answer_beside_a_call_is_counted_by_its_own_limit(uvicorns, busy):
+    busy.release.set()
+    url = await uvicorns(refusing(busy.server().streamable_http_app(), *ERAS["handshake"]))
+    async with hand(url) as one:
+        adds = asyncio.create_task(one.say(action="add", deadline_seconds=60.0))
+        await until(lambda: busy.running)
+        big = asyncio.create_task(one.say(action="wait", result_max_bytes=40))
+        busy.slow.set()
+        await adds
+        assert (await refused(big))[0] is Reason.HAND_RESULT_TOO_LARGE
+
+
+async def test_what_keeps_a_look_from_its_session_does_not_say_that_a_call_beside_it_never_began():
+    """Its server has that call, whatever it says of sessions, or of who asks, to the look."""
+    server, waiting = tasking(task), asyncio.Event()
+    made, handle = server.called, server.handle
+
+    async def called(server, request, message):
+        if waiting.is_set():
+            server.called = None
+            await asyncio.Event().wait()
+        waiting.set()
+        return await made(server, request, message)
+
+    server.called = called
+
+    async def handled(request):
+        message = await request.json() if request.method == "POST" else {}
+        if message.get("method") == "tasks/get" and server.called is None:
+            return answer(message, error={"code": 0, "message": ""}, status=429)
+        return await handle(request)
+
+    async with served(handled) as url, hand(url) as one:
+        looks = asyncio.create_task(one.say())
+        await waiting.wait()
+        begun = asyncio.create_task(one.say("second"))
+        assert (await refused(begun))[1] is HandFailure.UNKNOWN
+        assert (await refused(looks))[1] is HandFailure.UNKNOWN
 
 
 @pytest.mark.parametrize("era", REVISIONS)

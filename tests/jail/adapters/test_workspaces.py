@@ -1,8 +1,10 @@
 """Directories of contexts: what a call leaves its own context finds, nobody else's does, and no link leads out."""
 
+import asyncio
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandError
 from hand_adapters.jail import Jail
-from hand_adapters.python import PythonAdapter, workspaces
+from hand_adapters.python import PythonAdapter
+from hand_adapters.python import workspaces as module
 from hand_adapters.python.workspaces import Workspaces
 from tests.jail.adapters.support import NOT_EXECUTED
+from tests.until import until
 
 pytestmark = pytest.mark.jail
 TOOLSET = "agent_toolset_20260401"
@@ -81,6 +85,12 @@ async def test_a_place_that_is_none_runs_nothing(
     assert not list(outside.iterdir())
 
 
+async def removed(workspaces: Workspaces) -> None:
+    """Wait for the removal that is under way."""
+    assert workspaces._removing is not None
+    await workspaces._removing
+
+
 async def test_what_nobody_used_for_long_is_removed_before_another_is_made(place: Path, jail: Jail) -> None:
     workspaces = Workspaces(place, 1.0, jail)
     old, young = await workspaces.bind("t", "old"), await workspaces.bind("t", "young")
@@ -95,10 +105,46 @@ async def test_what_nobody_used_for_long_is_removed_before_another_is_made(place
     os.utime(young.source, (0, 0))  # a session sets the time of its own directory as it likes
     assert await workspaces.bind("t", "young") == young
     assert old.source.exists(), "only where another one is made"
-    await workspaces.bind("t", "new")
+    await removed(workspaces)
+    new = await workspaces.bind("t", "new")
     assert not old.source.parent.exists()
-    assert young.source.exists()
-    assert stranger.exists()
+    await removed(workspaces)
+    assert sorted(place.iterdir()) == sorted({young.source.parent, new.source.parent, stranger, link})
+
+
+async def test_no_call_waits_for_what_is_removed_and_the_next_life_goes_on_with_it(
+    place: Path, jail: Jail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One removal at a time, and none of what is no workspace."""
+    (place / "old-notes").mkdir()
+    begun, go_on, remove = threading.Event(), threading.Event(), module._remove
+
+    def slowly(path: str) -> None:
+        assert not begun.is_set()
+        begun.set()
+        go_on.wait()
+        remove(path)
+
+    monkeypatch.setattr(module, "_remove", slowly)
+    workspaces = Workspaces(place, 1.0, jail)
+    for name in ("a", "b"):
+        os.utime((await workspaces.bind("t", name)).source.parent, (0, 0))
+    await workspaces.bind("t", "c")
+    await asyncio.to_thread(begun.wait)
+    assert len(list(place.glob("old-?*-*"))) == 2
+    await workspaces.bind("t", "d")
+    closing = asyncio.create_task(workspaces.close())
+    await until(lambda: workspaces._closed)
+    go_on.set()
+    await closing
+    assert len(list(place.glob("old-?*-*"))) == 1, "as after a crash"
+    monkeypatch.setattr(module, "_remove", remove)
+    again = Workspaces(place, 1.0, jail)
+    await again.bind("t", "c")
+    await again.bind("t", "c")
+    await until(lambda: not list(place.glob("old-?*-*")))
+    await again.close()
+    assert (place / "old-notes").exists()
 
 
 def declared(**python: Any) -> HandSettings:
@@ -113,8 +159,9 @@ async def test_what_was_nested_without_end_is_removed_too_and_keeps_nobody_from_
     assert "done" in await run("bash", {"command": f"python3 -c \"import os\n{deep}\nprint('done')\""})
     [past] = place.iterdir()
     os.utime(past, (0, 0))
-    await Workspaces(place, 1.0, jail).bind("acme", "ctx-2")
-    assert past not in place.iterdir()
+    workspaces = Workspaces(place, 1.0, jail)
+    await workspaces.bind("acme", "ctx-2")
+    await removed(workspaces)
     assert len(list(place.iterdir())) == 1
 
 
@@ -132,7 +179,7 @@ def test_what_a_session_may_not_write_any_more_is_removed_by_whoever_is_not_root
             (tmp_path / "w" / "d" / "e" / "f").write_text("x")
             for shut in ("w/d/e", "w/d", "w"):
                 (tmp_path / shut).chmod(0o500 if shut == "w" else 0)
-            workspaces._remove(str(tmp_path / "w"))
+            module._remove(str(tmp_path / "w"))
             os._exit(0)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -145,6 +192,17 @@ async def test_nothing_is_planted_for_the_next_command(run: Callable[..., Any], 
     await run("bash", {"command": "mkdir -p x; ln -s .shell link"})
     assert "kept for bash" in await run("write", {"file_path": path, "content": "ls() { echo planted; }"})
     assert "planted" not in await run("bash", {"command": "ls"})
+
+
+@pytest.mark.parametrize("made", ["mkdir -p .shell/deep", "mkfifo .shell", "ln -s fifo .shell; mkfifo fifo"])
+async def test_what_a_command_puts_in_the_place_of_its_shell_keeps_nobody_waiting(
+    run: Callable[..., Any], made: str
+) -> None:
+    assert await run("bash", {"command": f"rm -f .shell; {made}; echo made"}) == "made\n"
+    assert await run("bash", {"command": "echo goes on"}) == "goes on\n"
+    assert await run("bash", {"restart": True}) == "bash session restarted"
+    await run("bash", {"command": "export KEPT=kept"})
+    assert await run("bash", {"command": "echo $KEPT"}) == "kept\n"
 
 
 def test_what_is_no_declaration_is_refused_at_the_start(tmp_path: Path) -> None:
