@@ -83,7 +83,7 @@ async def test_what_a_rule_wants_out_is_out_of_what_is_decided_recorded_and_sent
         assert b'"tool_use"' in answer.content
         [request] = ready.api.asked
         assert clean(request.body)
-        assert request.body.count(b"[redacted: secret]") == 5
+        assert request.body.count(b"[redacted:secret]") == 5
         assert request.body.count(b"[redacted:email]") == 3
         assert list(orjson.loads(request.body)) == list(telling(stream=stream))
         [received] = [one for one in await ready.entries(EntryType.PLAN_RECEIVED) if one["facts"]["steps"] == 1][:1]
@@ -145,7 +145,7 @@ async def test_a_secret_that_is_spelled_with_escapes_is_out_too(tmp_path: Path, 
     async with world(ruled(tmp_path), anthropic_api) as ready:
         ready.api.script(message("yes"))
         assert (await ready.post(body)).status_code == 200
-        assert orjson.loads(ready.api.asked[0].body)["messages"][0]["content"] == "[redacted: secret]"
+        assert orjson.loads(ready.api.asked[0].body)["messages"][0]["content"] == "[redacted:secret]"
 
 
 async def test_what_the_provider_signed_stays_as_it_is(tmp_path: Path, anthropic_api: StandIn) -> None:
