@@ -7,7 +7,7 @@ neither are images and files. Of what is an identifier nothing can be taken out:
 refused.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.calls import HandResult
@@ -47,6 +47,9 @@ _IDENTIFIERS: Final = frozenset({"id", "tool_use_id", "name", "tool_name"})
 _SEALED: Final = frozenset({*THOUGHTS, "web_search_tool_result"})
 """Blocks that the provider takes back only as it gave them."""
 _CITED: Final = "citations"
+_STRUCTURE: Final = frozenset(
+    {"requests", "params", "messages", "content", "source", "text", "input", "system", "tools", "metadata"}
+)
 _DATA: Final = "input"
 """The member that is gone through to its depths, whatever stands in it."""
 
@@ -80,6 +83,22 @@ def taken_out(args: Mapping[str, Any], scanner: Scanner, kinds: Collection[str])
         ],
     }
     return args if new == args else new
+
+
+def first_change(before: Any, after: Any) -> str:
+    """Where what :func:`taken_out` gave is another one, as a JSON pointer: no further than to a block, for beyond that
+    members are called as their sender likes."""
+    return pointer(_first_change(before, after))
+
+
+def _first_change(before: Any, after: Any) -> _Place:
+    if isinstance(before, list) and isinstance(after, list):
+        pairs: Iterable[tuple[str | int, Any, Any]] = zip(range(len(before)), before, after, strict=False)
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        pairs = ((name, value, after.get(name)) for name, value in before.items() if name in _STRUCTURE)
+    else:
+        return ()
+    return next(((name, *_first_change(one, other)) for name, one, other in pairs if one != other), ())
 
 
 def _of_one(body: Any, scanner: Scanner, kinds: Collection[str], place: _Place) -> Mapping[str, Any]:
