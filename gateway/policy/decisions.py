@@ -29,7 +29,7 @@ _NONE: Final = Obligations()
 _OWN: Final = frozenset(map(str, Reason))
 
 
-class _Misshapen(Exception):
+class Misshapen(Exception):
     """The answer is not of the contract's shape; everything is denied."""
 
 
@@ -58,7 +58,7 @@ def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision
     """
     try:
         found = _parse(frozenset(steps), [] if answer is None else answer)
-    except _Misshapen:
+    except Misshapen:
         return deny_all(steps, Reason.POLICY_ERROR, digest)
     except Unenforceable as exc:
         return deny_all(steps, Reason.POLICY_OBLIGATION, digest, str(exc))
@@ -84,38 +84,38 @@ def _parse(asked: frozenset[str], answer: Any) -> dict[str, list[_Spoken]]:
     found: dict[str, list[_Spoken]] = {}
     for item in _list(answer):
         if not isinstance(item, dict) or not item.keys() <= _MEMBERS or not {"step", "effect"} <= item.keys():
-            raise _Misshapen
+            raise Misshapen
         step, effect = item["step"], item["effect"]
         if not isinstance(step, str) or step not in asked or effect not in ("allow", "ask", "deny"):
-            raise _Misshapen
+            raise Misshapen
         reasons = tuple(_reason(reason) for reason in _list(item.get("reasons", []), REASONS_MAX))
         obligations = _obligations(item["obligations"]) if item.get("obligations") else _NONE
         if "obligations" in item and not isinstance(item["obligations"], dict):
-            raise _Misshapen
+            raise Misshapen
         found.setdefault(step, []).append((Effect(effect), reasons, obligations))
     return found
 
 
 def _list(value: Any, limit: int | None = None) -> list[Any]:
     if not isinstance(value, list) or (limit is not None and len(value) > limit):
-        raise _Misshapen
+        raise Misshapen
     return value
 
 
 def _reason(value: Any) -> DecisionReason:
     if not isinstance(value, dict) or not value.keys() <= {"code", "message"}:
-        raise _Misshapen
+        raise Misshapen
     code, message = value.get("code"), value.get("message", "")
     if not isinstance(code, str) or not POLICY_CODE.fullmatch(code) or code in _OWN:
-        raise _Misshapen  # the gateway's own codes say what no rule can vouch for
+        raise Misshapen  # the gateway's own codes say what no rule can vouch for
     if not isinstance(message, str) or len(message) > MESSAGE_MAX:
-        raise _Misshapen
+        raise Misshapen
     return DecisionReason(code, message)
 
 
 def _obligations(value: Any) -> Obligations:
     if not isinstance(value, dict):
-        raise _Misshapen
+        raise Misshapen
     return Obligations(**{name: read_obligation(name, member) for name, member in value.items()})
 
 
@@ -124,6 +124,7 @@ def read_obligation(name: str, value: Any) -> Any:
 
     Raises:
         Unenforceable: there is no such obligation, or none with this value.
+        Misshapen: the value is not of the contract's shape.
     """
     if name not in ENFORCED:
         # A rule may put a name together from what it saw.
