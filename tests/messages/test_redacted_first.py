@@ -219,3 +219,19 @@ async def test_escapes_in_a_text_hide_nothing_and_keep_nobody_out(
         told = orjson.loads(ready.api.asked[0].body)
         assert told["messages"][0]["content"] == '{"v": 1.10}\n{"out": "[redacted:secret]"}'
         assert told["tools"][0]["description"] == "Uses [redacted:secret]."
+
+
+@pytest.mark.parametrize("setting", [{}, {"redact_secrets": True}], ids=["by a rule", "by the setting"])
+async def test_all_of_a_batch_is_gone_through(
+    tmp_path: Path, anthropic_api: StandIn, setting: Mapping[str, Any]
+) -> None:
+    async with world(ruled(tmp_path, rule('["secret"]')), anthropic_api, settings={"anthropic": setting}) as ready:
+        batches = "/anthropic/v1/messages/batches"
+        one = {"custom_id": "a", "params": asking(f"is {TOKEN}"), "note": TOKEN}
+        assert (await ready.post({"requests": [one], "note": TOKEN}, path=batches)).status_code == 200
+        [made] = ready.api.requests
+        assert TOKEN.encode() not in made.body
+        refused = await ready.post({"requests": [{**one, "custom_id": TOKEN}]}, path=batches)
+        assert refused.status_code == 400
+        assert 'at "/requests/0/custom_id": expected an identifier' in refused.json()["error"]["message"]
+        assert len(ready.api.requests) == 1
