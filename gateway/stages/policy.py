@@ -81,7 +81,12 @@ async def _redacted_first(decision: Decision, state: StepState | None, scanner: 
     none denied it."""
     many = [duties.redact_request for duties in (decision.obligations, decision.otherwise) if duties is not None]
     kinds, args = tuple(sorted(set().union(*many))), None if state is None else state.args
-    if state is None or args is None or not kinds or not _can_redact(state, kinds, scanner):
+    if state is None or args is None or not kinds or not _tells_a_model(state):
+        return decision
+    unknown = _unknown(REDACT_REQUEST, {*kinds} - {EVERY_KIND, SECRET_KIND, *scanner.kinds})
+    if unknown:
+        if decision.effect is Effect.DENY:
+            _warn(state, [unknown])  # whoever reads the denial sees another rule's reason
         return decision
     try:
         left = await asyncio.to_thread(taken_out, args, scanner, kinds)
@@ -104,11 +109,13 @@ def _deny(state: StepState, decision: Decision) -> None:
     if reason is Reason.POLICY_UNREDACTED:
         facts = {"pointer": state.to_redact_at, "problem": REDACT_REQUEST, "why": ", ".join(state.to_redact)}
     elif reason is Reason.POLICY_OBLIGATION:
-        why = [one.message for one in decision.reasons if one.code == reason]
-        _log.warning(
-            "policy cannot be enforced", step_id=state.step.id, hand=state.names[0], action=state.names[1], why=why
-        )
+        _warn(state, [one.message for one in decision.reasons if one.code == reason])
     state.fail(StepStatus.DENIED, reason, **facts)
+
+
+def _warn(state: StepState, why: Sequence[str]) -> None:
+    hand, action = state.names
+    _log.warning("policy cannot be enforced", step_id=state.step.id, hand=hand, action=action, why=why)
 
 
 def _unenforced(decision: Decision, why: str, *reasons: DecisionReason) -> Decision:
@@ -122,15 +129,12 @@ def _enforceable(decision: Decision, state: StepState | None, scanner: Scanner) 
     duties = decision.obligations
     if decision.effect is Effect.DENY:
         return decision
-    unknown = {*duties.redact_personal} - {EVERY_KIND, *scanner.kinds}
+    unknown = _unknown("redact_personal", {*duties.redact_personal} - {EVERY_KIND, *scanner.kinds})
+    unknown = unknown or _unknown(REDACT_REQUEST, {*duties.redact_request} - {EVERY_KIND, SECRET_KIND, *scanner.kinds})
     if unknown:
-        return _unenforced(decision, _unknown("redact_personal", unknown))
-    if duties.redact_request:
-        unknown = {*duties.redact_request} - {EVERY_KIND, SECRET_KIND, *scanner.kinds}
-        if unknown:
-            return _unenforced(decision, _unknown(REDACT_REQUEST, unknown))
-        if not _tells_a_model(state):
-            return _unenforced(decision, f"{REDACT_REQUEST}: the step asks no model.")
+        return _unenforced(decision, unknown)
+    if duties.redact_request and not _tells_a_model(state):
+        return _unenforced(decision, f"{REDACT_REQUEST}: the step asks no model.")
     if decision.effect is Effect.ASK and _passes_by(state):
         return _unenforced(decision, "ask: the step would be for nothing once approved.", *decision.reasons)
     if release.unkept(None if state is None else state.manifest, duties):
@@ -139,16 +143,13 @@ def _enforceable(decision: Decision, state: StepState | None, scanner: Scanner) 
 
 
 def _unknown(obligation: str, kinds: Collection[str]) -> str:
-    return f"{obligation}: nobody here knows the kind {', '.join(sorted(kinds))}."
+    """What is said of kinds that nobody knows; nothing where there are none."""
+    return f"{obligation}: nobody here knows the kind {', '.join(sorted(kinds))}." if kinds else ""
 
 
 def _tells_a_model(state: StepState | None) -> bool:
+    """Whether its args are a request, of which something can be taken out."""
     return state is not None and state.manifest is not None and state.manifest.tells(state.step.action)
-
-
-def _can_redact(state: StepState | None, kinds: Collection[str], scanner: Scanner) -> bool:
-    """Whether what a rule wants out of the args can be taken out of them."""
-    return _tells_a_model(state) and {*kinds} <= {EVERY_KIND, SECRET_KIND, *scanner.kinds}
 
 
 def _passes_by(state: StepState | None) -> bool:

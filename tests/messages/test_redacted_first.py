@@ -235,3 +235,14 @@ async def test_all_of_a_batch_is_gone_through(
         assert refused.status_code == 400
         assert 'at "/requests/0/custom_id": expected an identifier' in refused.json()["error"]["message"]
         assert len(ready.api.requests) == 1
+
+
+async def test_a_kind_that_nobody_knows_is_told_in_the_log_also_beside_a_denial(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    """Else the operator would see another rule's reason alone, and not why nothing was taken out."""
+    async with world(ruled(tmp_path, rule('["secrets"]')), anthropic_api) as ready:
+        with capture_logs() as logged:
+            assert "secrets.found" in (await ready.post(telling())).text
+        told = [one["why"] for one in logged if one["event"] == "policy cannot be enforced"]
+        assert told == [["redact_request: nobody here knows the kind secrets."]]
