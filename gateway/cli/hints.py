@@ -75,6 +75,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.POLICY_TIMEOUT: _LATER,
     Reason.POLICY_UNAVAILABLE: _LATER,
     Reason.POLICY_OBLIGATION: _WHY,
+    Reason.POLICY_UNREDACTED: "Take it out where the pointer says, and ask again: nobody changes what you signed.",
     Reason.POLICY_INPUT: "Split the plan, or send smaller arguments.",
     Reason.POLICY_OBSERVED_DENY: _WHY,
     Reason.POLICY_OBSERVED_ASK: _WHY,

@@ -29,6 +29,7 @@ from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.files import read_bounded
 from gateway.model import Effect
+from gateway.personal_data import SECRET_KIND, Scanner
 from gateway.policy import tools
 from gateway.policy.faults import BundleError, Problem
 from gateway.policy.suggest import granted_hands
@@ -104,14 +105,18 @@ def check(
         ),
     ],
     config: Annotated[
-        Path | None, typer.Option("--config", help="handrail.toml: also say which granted hands it does not declare.")
+        Path | None,
+        typer.Option(
+            "--config", help="handrail.toml: count its own kinds, and say which granted hands it does not declare."
+        ),
     ] = None,
 ) -> Exit:
     """Say everything that keeps a gateway from using a bundle."""
     _log_to_standard_error()
     try:
         chosen = candidate(session, bundle, PolicySettings())
-        found = asyncio.run(tools.check(chosen))
+        known = Scanner() if config is None else load(config).results.scanner()
+        found = asyncio.run(tools.check(chosen, known.kinds, SECRET_KIND))
     except BundleError as exc:
         return _show_problems(session.out, exc.problems)
     for hand in sorted(granted_hands(chosen.data) - set(load(config).hands)) if config is not None else ():

@@ -12,7 +12,7 @@ CALLS: Final = (TOOL_USE, "server_tool_use", "mcp_tool_use")
 """The blocks that call a tool, whoever runs it; what it is called with is their ``input``. A tuple: what a
 sender says a type is may be no text."""
 
-_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
+THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 _UPSTREAM: Final = frozenset(
     {
         "server_tool_use",
@@ -32,7 +32,7 @@ _UPSTREAM: Final = frozenset(
 """What was done at Anthropic's, by tools that the request named and the policy let pass."""
 _KEPT: Final = frozenset({"compaction", "fallback"})
 
-ANSWERED: Final = frozenset({TEXT, TOOL_USE}) | _THOUGHTS | _UPSTREAM | _KEPT
+ANSWERED: Final = frozenset({TEXT, TOOL_USE}) | THOUGHTS | _UPSTREAM | _KEPT
 """Blocks of an answer (SDK 2.11: ``ContentBlock`` and ``BetaContentBlock``)."""
 
 ASKED: Final = ANSWERED | {"image", "document", "search_result", "tool_result", "tool_addition", "tool_removal"}

@@ -78,10 +78,17 @@ def _block(value: Any) -> Any:
     return _changed(value, members)
 
 
+def is_opaque(value: Mapping[str, Any], name: str) -> bool:
+    """Whether a member of a block or a source is base64 in which nobody here finds anything."""
+    kind, of = value.get("type"), value.get("media_type")
+    if kind == "base64":
+        return name == "data" and isinstance(of, str) and _UNREADABLE.fullmatch(of) is not None
+    return isinstance(kind, str) and _OPAQUE.get(kind) == name
+
+
 def _source(value: Any) -> Any:
     """Of an image or a document. One of the kind ``content`` has blocks of its own."""
-    kind, of = (value.get("type"), value.get("media_type")) if isinstance(value, Mapping) else (None, None)
-    if kind == "base64" and isinstance(of, str) and _UNREADABLE.fullmatch(of):
+    if isinstance(value, Mapping) and value.get("type") == "base64" and is_opaque(value, "data"):
         return _changed(value, {"data": _left_out})
     return _changed(value, {"content": _blocks})
 

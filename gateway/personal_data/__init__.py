@@ -5,9 +5,10 @@ for, ``scanner`` goes through a result. Pure: no I/O, no clock; the work is line
 stands ``presidio``, a process that an operator may add, with a deadline.
 """
 
+from gateway.personal_data.keys_and_tokens import SECRET_KIND
 from gateway.personal_data.presidio import Presidio, PresidioError
 from gateway.personal_data.recognisers import BUILT_IN, KINDS, UNSEARCHED, PatternError, Recogniser, declared
-from gateway.personal_data.requests import SECRET_KIND, taken_out
+from gateway.personal_data.requests import first_change, taken_out
 from gateway.personal_data.scanner import Scan, Scanner
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Scan",
     "Scanner",
     "declared",
+    "first_change",
     "taken_out",
 ]

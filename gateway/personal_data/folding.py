@@ -1,8 +1,9 @@
-"""A text as it is read and not as it is spelt, one byte a character, with the way back to the text.
+r"""A text as it is read and not as it is spelt, one byte a character, with the way back to the text.
 
 Full-width digits, digits of other scripts, invisible characters between digits, and letters that look like Latin ones
-would else hide a number from every pattern. What becomes nothing or several bytes is kept track of, so that a match in
-the view is a span of the text.
+would else hide a number from every pattern, and so would letters that are spelled as escapes of JSON, however deep
+(``\u0040``, ``\\u0040``, ``\x40``, ``\/``). What becomes nothing or several bytes, and what was several characters, is
+kept track of, so that a match in the view is a span of the text.
 """
 
 import re
@@ -18,6 +19,9 @@ LETTER: Final = 0xFF
 OTHER: Final = 0xFE
 """The byte of any other sign without an ASCII form."""
 
+_ESCAPE: Final = re.compile(r"(?<!\\)\\+(?:(?:u[dD][89abAB][0-9a-fA-F]{2}\\+)?u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|/)")
+"""A letter as an escape; of a character beyond the first 65,536, both halves."""
+_DIGITS: Final = re.compile(r"(?<=[ux])[0-9a-fA-F]+")
 _UNSEEN: Final = re.compile(r"[^\t\n\r\x20-\x7e]")
 _LOOKALIKES: Final = str.maketrans(
     "авеіјкмнорстухАВЕІЈКМНОРСТУХԁѕαικνορτυχΑΒΕΙΚΜΝΟΡΤΥΧıℓ",
@@ -36,50 +40,82 @@ _DASHES: Final = frozenset("\u2212\u2043\u02d7")
 _DOTS: Final = frozenset("\u3002\u00b7\u2024\u2027\u30fb\u0589\u0701\u0702")
 
 
+_Way = tuple[tuple[int, ...], tuple[int, ...]]
+"""Where one side, and the other, has something of another size: the places where each begins, and where it ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A text as one byte a character.
 
     Attributes:
         folded: its bytes.
-        odd: where in the view, and in the text, a character stands that became no byte or several; in order.
+        ways: back to the text, by one step after another.
     """
 
     folded: bytes
-    odd: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    ways: tuple[_Way, ...] = ()
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The characters of the text that the bytes ``start`` to ``end`` stand for."""
-        return self._place(start), self._place(end - 1) + 1
+        for way in self.ways:
+            start, end = _back(way, start)[0], _back(way, end - 1)[1]
+        return start, end
 
-    def _place(self, offset: int) -> int:
-        ends, text_ends = self.odd
-        before = bisect_right(ends, offset) - 1
-        if before < 0:
-            return offset
-        # Odd characters are kept as two places: where one begins, and where the text goes on after it.
-        inside = before % 2 == 0
-        return text_ends[before] + (0 if inside else offset - ends[before])
+
+def _back(way: _Way, place: int) -> tuple[int, int]:
+    """What one place stands for on the other side."""
+    here, there = way
+    before = bisect_right(here, place) - 1
+    if before < 0:
+        return place, place + 1
+    if before % 2 == 0:
+        return there[before], there[before + 1]
+    found = there[before] + place - here[before]
+    return found, found + 1
 
 
 def fold(text: str) -> View:
     """The view of a text."""
-    if _UNSEEN.search(text) is None:
-        return View(text.encode("ascii"))
-    table = {char: _folded(char) for char in set(text) if _UNSEEN.match(char)}
-    folded = _replaced(text, table)
-    uneven = [char for char, read in table.items() if len(read) != 1]
+    read, escapes = _unescaped(text) if "\\" in text else (text, ())
+    if _UNSEEN.search(read) is None:
+        return View(read.encode("ascii"), escapes)
+    table = {char: _folded(char) for char in set(read) if _UNSEEN.match(char)}
+    folded = _replaced(read, table)
+    uneven = [char for char, shown in table.items() if len(shown) != 1]
     if not uneven:
-        return View(folded)
-    places: list[int] = []
-    text_places: list[int] = []
+        return View(folded, escapes)
+    here: list[int] = []
+    there: list[int] = []
     shift = 0
-    for found in re.finditer("[" + re.escape("".join(uneven)) + "]", text):
+    for found in re.finditer("[" + re.escape("".join(uneven)) + "]", read):
         place, size = found.start(), len(table[found[0]])
-        places += (place + shift, place + shift + size)
-        text_places += (place, place + 1)
+        here += (place + shift, place + shift + size)
+        there += (place, place + 1)
         shift += size - 1
-    return View(folded, (tuple(places), tuple(text_places)))
+    return View(folded, ((tuple(here), tuple(there)), *escapes))
+
+
+def _unescaped(text: str) -> tuple[str, tuple[_Way, ...]]:
+    """A text whose letters stand as they are, and the way back."""
+    pieces: list[str] = []
+    here: list[int] = []
+    there: list[int] = []
+    last = shift = 0
+    for found in _ESCAPE.finditer(text):
+        start, end = found.span()
+        said = _said(found[0])
+        pieces += (text[last:start], said)
+        here += (start - shift, start - shift + len(said))
+        there += (start, end)
+        last, shift = end, shift + end - start - len(said)
+    return ("".join((*pieces, text[last:])), ((tuple(here), tuple(there)),)) if pieces else (text, ())
+
+
+def _said(escape: str) -> str:
+    """What an escape stands for: one character, or two halves of which at least one belongs to no other."""
+    halves = "".join(chr(int(digits, 16)) for digits in _DIGITS.findall(escape))
+    return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") or "/"
 
 
 def _replaced(text: str, table: Mapping[str, bytes]) -> bytes:

@@ -49,6 +49,11 @@ class Recogniser:
     """Whether an operator wrote it."""
 
 
+def marker(kind: str) -> str:
+    """What stands where something was taken out."""
+    return f"[redacted:{kind}]"
+
+
 def declared(name: str, pattern: str) -> Recogniser:
     """An operator's own kind.
 

@@ -3,38 +3,26 @@ data.
 
 Texts, results of tools and what tools were called with are gone through, and for secrets the rest of the request too;
 what the provider signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that;
-neither are images and files.
+neither are images and files. Of what is an identifier nothing can be taken out: a request with a secret in one is
+refused.
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from gateway.calls import HandResult
-from gateway.errors import Refused
-from gateway.messages_api.blocks import CALLS
+from gateway.errors import Malformed, Refused
+from gateway.messages_api import showing
+from gateway.messages_api.blocks import CALLS, THOUGHTS
+from gateway.personal_data.json_texts import Names
+from gateway.personal_data.keys_and_tokens import SECRET_KIND, published, without
 from gateway.personal_data.scanner import Scanner
+from gateway.pointers import pointer
 from gateway.reasons import Reason
-from gateway.secret_forms import PREFIXES
 
 _Visit = Callable[[Any], Any]
 """A text, or what a tool was called with -> what stands in its place."""
-
-SECRET_KIND: Final = "secret"  # noqa: S105
-"""How keys and tokens are named beside the kinds of personal data."""
-SECRET: Final = "[redacted: secret]"  # noqa: S105 - what stands where one was
-_BEFORE: Final = r"(?:(?<=\\[nrtbf])|(?<![A-Za-z0-9]))"
-"""Where one may begin: also behind an escape of JSON that stands in a text."""
-# The work is linear in the text: no pattern begins again within what another beginning of it went over.
-_SECRETS: Final = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    rf"|{_BEFORE}eyJ(?:(?!-eyJ)[\w-]){{8,}}\.eyJ[\w-]{{8,}}\.[\w-]{{8,}}"
-    rf"|{_BEFORE}(?:{PREFIXES})[\w-]{{16,}}"
-    rf"|{_BEFORE}(?:AKIA|ASIA)[A-Z0-9]{{16}}\b"
-    rf"|{_BEFORE}AIza[\w-]{{35}}\b"
-    r"|(?<=://)[^/\s:@\"']{1,256}:[^/\s@\"']{1,256}(?=@)",
-    re.DOTALL,
-)
+_Place = tuple[str | int, ...]
 
 _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "text": ("text", "data"),  # a block, or the source of a document
@@ -54,8 +42,14 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "web_fetch_result": ("url", "content"),
 }
 """Type of a block, a source or a result -> its members that hold text, or something that does."""
-_BLOCKS: Final = frozenset({"messages", "system"})
-"""Members of a request that are gone through by their blocks."""
+_IDENTIFIERS: Final = frozenset({"id", "tool_use_id", "name", "tool_name"})
+"""Members of a block by which others are meant: with another one in its place, a result would belong to no call."""
+_SEALED: Final = frozenset({*THOUGHTS, "web_search_tool_result"})
+"""Blocks that the provider takes back only as it gave them."""
+_CITED: Final = "citations"
+_STRUCTURE: Final = frozenset(
+    {"requests", "params", "messages", "content", "source", "text", "input", "system", "tools", "metadata"}
+)
 _DATA: Final = "input"
 """The member that is gone through to its depths, whatever stands in it."""
 
@@ -69,28 +63,51 @@ def taken_out(args: Mapping[str, Any], scanner: Scanner, kinds: Collection[str])
         kinds: of personal data, ``*`` for all of them, and :data:`SECRET_KIND`.
 
     Raises:
+        Malformed: a secret stands in an identifier; it says where.
         Refused: ``policy.obligation``: it is no request that can be looked through, or there is too much in it.
     """
     requests = args.get("requests")
     if requests is None:
-        return _of_one(args, scanner, kinds)
+        return _of_one(args, scanner, kinds, ())
     if not isinstance(requests, list) or not all(isinstance(one, Mapping) for one in requests):
         raise _unreadable()
-    new = [{**one, "params": _of_one(one.get("params"), scanner, kinds)} for one in requests]
-    return args if new == requests else {**args, "requests": new}
+    secret = SECRET_KIND in kinds
+    new = {
+        **(_members(args, _as_it_is("requests")) if secret else args),
+        "requests": [
+            {
+                **(_members(one, _of_batch(number)) if secret else one),
+                "params": _of_one(one.get("params"), scanner, kinds, ("requests", number, "params")),
+            }
+            for number, one in enumerate(requests)
+        ],
+    }
+    return args if new == args else new
 
 
-def _of_one(body: Any, scanner: Scanner, kinds: Collection[str]) -> Mapping[str, Any]:
+def first_change(before: Any, after: Any) -> str:
+    """Where what :func:`taken_out` gave is another one, as a JSON pointer: no further than to a block, for beyond that
+    members are called as their sender likes."""
+    return pointer(_first_change(before, after))
+
+
+def _first_change(before: Any, after: Any) -> _Place:
+    if isinstance(before, list) and isinstance(after, list):
+        pairs: Iterable[tuple[str | int, Any, Any]] = zip(range(len(before)), before, after, strict=False)
+    elif isinstance(before, Mapping) and isinstance(after, Mapping):
+        pairs = ((name, value, after.get(name)) for name, value in before.items() if name in _STRUCTURE)
+    else:
+        return ()
+    return next(((name, *_first_change(one, other)) for name, one, other in pairs if one != other), ())
+
+
+def _of_one(body: Any, scanner: Scanner, kinds: Collection[str], place: _Place) -> Mapping[str, Any]:
     messages = body.get("messages") if isinstance(body, Mapping) else None
     if not isinstance(messages, list) or not all(isinstance(one, Mapping) and "content" in one for one in messages):
         raise _unreadable()
     new: Mapping[str, Any] = body
     if SECRET_KIND in kinds:
-        gone = _through(body, _clean)
-        new = {
-            name if name in _BLOCKS else _SECRETS.sub(SECRET, name): gone[name] if name in _BLOCKS else _clean(value)
-            for name, value in body.items()
-        }
+        new = _less_secrets(body, place)
     personal = [kind for kind in kinds if kind != SECRET_KIND]
     if personal:
         parts: list[Any] = []
@@ -108,15 +125,87 @@ def _unreadable() -> Refused:
     return Refused(Reason.POLICY_OBLIGATION, "a request that cannot be looked through")
 
 
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+_Showing = Callable[[str, Any], Any]
+"""Name and value of a member -> what stands in the place of the value."""
+
+
+def _members(value: Mapping[str, Any], shown: _Showing) -> dict[str, Any]:
+    """An object without secrets, in the names of its members too: none hides another."""
+    names = Names()
+    return {names.distinct(name, without(name)): shown(name, member) for name, member in value.items()}
+
+
 def _clean(value: Any) -> Any:
-    """The same without secrets."""
+    """Anything, without secrets."""
     if isinstance(value, str):
-        return _SECRETS.sub(SECRET, value)
-    if isinstance(value, list):
+        return without(value)
+    if isinstance(value, list | tuple):
         return [_clean(one) for one in value]
-    if isinstance(value, dict):
-        return {_SECRETS.sub(SECRET, name): _clean(one) for name, one in value.items()}
+    if isinstance(value, Mapping):
+        return _members(value, lambda _, member: _clean(member))
     return value
+
+
+def _as_it_is(kept: str) -> _Showing:
+    return lambda name, member: member if name == kept else _clean(member)
+
+
+def _of_batch(number: int) -> _Showing:
+    def shown(name: str, member: Any) -> Any:
+        if name == "custom_id" and isinstance(member, str):
+            return _identifier(member, ("requests", number, name))
+        return member if name == "params" else _clean(member)
+
+    return shown
+
+
+def _less_secrets(body: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+    def of_message(number: int) -> _Showing:
+        at = (*place, "messages", number, "content")
+        return lambda name, member: _less_in_blocks(member, at) if name == "content" else _clean(member)
+
+    def shown(name: str, member: Any) -> Any:
+        if name == "messages":
+            return [_members(one, of_message(number)) for number, one in enumerate(member)]
+        return _less_in_blocks(member, (*place, name)) if name == "system" else _clean(member)
+
+    return _members(body, shown)
+
+
+def _less_in_blocks(value: Any, place: _Place) -> Any:
+    """The same of a content, a block, a source or a result."""
+    if isinstance(value, list):
+        return [_less_in_blocks(one, (*place, number)) for number, one in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return _clean(value)
+    kind = value.get("type")
+    if isinstance(kind, str) and kind in _SEALED:
+        return value
+
+    def shown(name: str, member: Any) -> Any:
+        if name in _IDENTIFIERS and isinstance(member, str):
+            return _identifier(member, (*place, name))
+        if name == _CITED or showing.is_opaque(value, name):
+            return member
+        return _less_in_blocks(member, (*place, name)) if name in {"content", "source"} else _clean(member)
+
+    return _members(value, shown)
+
+
+def _identifier(value: str, place: _Place) -> str:
+    if published(value):
+        raise Malformed(
+            "a secret in an identifier",
+            pointer=pointer(place),
+            problem="secret",
+            expected="an identifier without what has the form of a key or token: nothing can stand in its place",
+        )
+    return value
+
+
+# --- personal data ---------------------------------------------------------------------------------------------------
 
 
 def _kept_in(parts: list[Any]) -> _Visit:

@@ -1,11 +1,11 @@
 """A result gone through: what personal data stands where in it, and the result without it.
 
-Every text and number of ``{content, structured}`` is looked at, and the names of members; a text that is JSON as what
-it says, too. Base64, percent-encoding and what is split over two values are not undone. A national number is known by
-the name of its member (``{"phone": "030 1234567"}``) as by a word before it.
+Every text and number of ``{content, structured}`` is looked at, and the names of members; a text that is JSON (one
+value, or several) as what it says, too, and what is left of it stays as it was written. Base64, percent-encoding and
+what is split over two values are not undone. A national number is known by the name of its member
+(``{"phone": "030 1234567"}``) as by a word before it.
 """
 
-import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,8 +17,16 @@ from typing import Any, Final
 from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
 from gateway.personal_data.folding import fold
+from gateway.personal_data.json_texts import Names, Part, parts, replaced
 from gateway.personal_data.presidio import Ask, Presidio, Unsearched
-from gateway.personal_data.recognisers import ANY_BUILT_IN, BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is
+from gateway.personal_data.recognisers import (
+    ANY_BUILT_IN,
+    BUILT_IN,
+    UNSEARCHED,
+    Recogniser,
+    marker,
+    says_what_it_is,
+)
 
 CANDIDATES_MAX: Final = 40_000
 """Places of one result that are looked at closely; a long one counts as several."""
@@ -98,8 +106,8 @@ class Scanner:
         except _TooMany:
             search.counts, search.unanswered = Counter({UNSEARCHED: 1}), False
             search.changed = bool(taking)
-            blocks = ({"type": "text", "text": _marker(UNSEARCHED)},)
-            structured = None if result.structured is None else _marker(UNSEARCHED)
+            blocks = ({"type": "text", "text": marker(UNSEARCHED)},)
+            structured = None if result.structured is None else marker(UNSEARCHED)
         counts = sorted(search.counts.items())
         gone = taking | {UNSEARCHED} if taking else taking
         found = {kind: number for kind, number in counts if kind not in gone}
@@ -134,6 +142,8 @@ class _Search:
     """Presidio did not answer; what else there is was found."""
     names: set[int] = field(default_factory=set)
     """Which of the texts are names of members."""
+    within: dict[tuple[str, int], list[Part] | None] = field(default_factory=dict)
+    """What stands in the texts that are JSON, by text and by how deep it may go on in them."""
     spans: Iterator[list[_Span]] | None = None
     """What was found in each; ``None`` until then."""
 
@@ -143,10 +153,10 @@ class _Search:
         return blocks, self.value(result.structured, "")
 
     def find(self) -> bool:
-        """Search all texts that were met. Returns whether there was anything; what was too deep is counted still where
-        there was not."""
+        """Search all texts that were met. Returns whether there is anything to take out; what was too deep is counted
+        still where there is not."""
         found = self._found(self.texts)
-        if not any(found) and not self.taking:
+        if not any(found) and not (self.taking and self.counts):
             return False
         self.spans = iter(found)
         self.counts.clear()
@@ -232,43 +242,45 @@ class _Search:
 
     def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
         """The same of an object, its names included."""
-        made: dict[str, Any] = {}
-        following: dict[str, int] = {}
-        for name, member in value.items():
-            self.names.add(len(self.texts))
-            shown = distinct = self._spans(name, "")
-            while distinct in made:
-                # Counted on from the last one: to count anew for each would be work by the square of the members.
-                number = following[shown] = following.get(shown, 1) + 1
-                distinct = f"{shown} {number}"
-            made[distinct] = self.value(member, name, depth + 1)
-        return made
+        names = Names()
+        return {
+            names.distinct(name, self._name(name)): self.value(member, name, depth + 1)
+            for name, member in value.items()
+        }
+
+    def _name(self, name: str) -> str:
+        self.names.add(len(self.texts))
+        return self._spans(name, "")
 
     def _text(self, text: str, name: str, depth: int) -> str:
-        inner = _json(text)
-        if inner is None:
+        key = (text, max(0, DEPTH_MAX - depth - 1))
+        if key not in self.within:
+            self.within[key] = parts(*key)
+        within = self.within[key]
+        if within is None:
             return self._spans(text, name)
         if self.spans is None:
-            self.value(inner, name, depth + 1)
+            for part in within:
+                self._part(part, name, depth)
             return self._spans(text, name)
-        counts, changed = self.counts, self.changed
-        self.counts, self.changed = Counter(), False
-        inside = self.value(inner, name, depth + 1)
-        made = False
-        if self.changed or (self.taking and "\\" in text):
-            # Escapes, and members that stand there twice, would hide what the next look is for.
-            plain = json.dumps(inside, ensure_ascii=False, separators=(",", ":"))
-            made = plain != text
-            self.changed |= made
-            text = plain
-        self.changed |= changed
-        within, self.counts = self.counts, Counter()
-        # As it is written, too: of two members of one name a parser sees the last, and a reader both.
-        shown = self._spans(text, name, made=made)
-        if within or self.counts:
-            counts += within | self.counts
+        counts = self.counts
+        self.counts = Counter()
+        inside = replaced(text, within, lambda part: self._part(part, name, depth))
+        found, self.counts = self.counts, Counter()
+        # As it is written, too: what stands in several values may be one to a reader.
+        shown = self._spans(inside, name, made=inside is not text)
+        if found or self.counts:
+            counts += found | self.counts
         self.counts = counts
         return shown
+
+    def _part(self, part: Part, name: str, depth: int) -> Any:
+        """What is left of a part of a text that stands in the member ``name``."""
+        if part.of is not None:
+            return self._name(part.says)
+        if part.deep:
+            return self._unsearched(part.says)
+        return self.value(part.says, part.name or name, depth + 1 + part.depth)
 
     def _spans(self, text: str, name: str, *, made: bool = False) -> str:
         """A text without what is to be taken out; counts what is in it.
@@ -295,7 +307,7 @@ class _Search:
         self.changed = True
         parts, last = [], 0
         for start, end, kind in spans:
-            parts += [text[last:start], _marker(kind)]
+            parts += [text[last:start], marker(kind)]
             last = end
         return "".join((*parts, text[last:]))
 
@@ -305,18 +317,13 @@ class _Search:
         if not self.taking:
             return value
         self.changed = True
-        return _marker(UNSEARCHED)
+        return marker(UNSEARCHED)
 
 
 @lru_cache(maxsize=4096)
 def _lead(name: str) -> str:
     """What is read before a text: the name of its member, where that tells what a number is."""
     return f"{name}: " if says_what_it_is(fold(name).folded) else ""
-
-
-def _marker(kind: str) -> str:
-    """What stands where something was taken out."""
-    return f"[redacted:{kind}]"
 
 
 def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
@@ -330,13 +337,3 @@ def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
         else:
             apart.append((start, end, rank, kind))
     return [(start, end, kind) for start, end, _, kind in apart]
-
-
-def _json(text: str) -> Any:
-    """What a text says in JSON, if it is an object, a list or a text."""
-    if text.lstrip()[:1] not in {"{", "[", '"'}:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

@@ -206,8 +206,8 @@ def stricter(active: Decision, candidate: Decision) -> Decision:
         return replace(first, reasons=(*reasons, _MARK), otherwise=None)
     try:
         obligations = strictest([active.obligations, candidate.obligations])
-    except Unenforceable:
-        refused = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
+    except Unenforceable as exc:
+        refused = DecisionReason(str(Reason.POLICY_OBLIGATION), str(exc))
         return Decision(first.step_id, Effect.DENY, (refused, _MARK), first.policy_digest, otherwise=None)
     return replace(first, reasons=(*reasons, _MARK), obligations=obligations, otherwise=None)
 

@@ -21,6 +21,7 @@ QUORUM_MAX: Final = 16
 ITEMS_MAX: Final = 256
 PERSON_MAX: Final = 512
 """Characters of a data subject's name, or of a pointer to one."""
+_NAME: Final = re.compile(r"[a-z_]{1,64}")
 _KIND: Final = re.compile(r"\*|[a-z][a-z0-9_-]{0,62}")
 _STRENGTH: Final = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
 _MEMBERS: Final = frozenset({"step", "effect", "reasons", "obligations"})
@@ -28,17 +29,22 @@ _NONE: Final = Obligations()
 _OWN: Final = frozenset(map(str, Reason))
 
 
-class _Misshapen(Exception):
+class Misshapen(Exception):
     """The answer is not of the contract's shape; everything is denied."""
 
 
 class Unenforceable(Exception):
-    """An answer asks for something that cannot be done; it is denied."""
+    """An answer asks for something that cannot be done; it is denied. Its text names the obligation, for who wrote the
+    rule."""
 
 
-def deny_all(steps: Iterable[str], reason: Reason, digest: str) -> dict[str, Decision]:
-    """A denial with ``reason`` for every step."""
-    given = (DecisionReason(str(reason), TEXTS[reason]),)
+def deny_all(steps: Iterable[str], reason: Reason, digest: str, why: str = "") -> dict[str, Decision]:
+    """A denial with ``reason`` for every step.
+
+    Args:
+        why: in place of what is always said of such a reason.
+    """
+    given = (DecisionReason(str(reason), why or TEXTS[reason]),)
     return {step: Decision(step, Effect.DENY, given, digest) for step in steps}
 
 
@@ -52,10 +58,10 @@ def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision
     """
     try:
         found = _parse(frozenset(steps), [] if answer is None else answer)
-    except _Misshapen:
+    except Misshapen:
         return deny_all(steps, Reason.POLICY_ERROR, digest)
-    except Unenforceable:
-        return deny_all(steps, Reason.POLICY_OBLIGATION, digest)
+    except Unenforceable as exc:
+        return deny_all(steps, Reason.POLICY_OBLIGATION, digest, str(exc))
     decisions: dict[str, Decision] = {}
     for step in steps:
         spoken = found.get(step)
@@ -64,8 +70,8 @@ def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision
             continue
         try:
             decisions[step] = _merge(step, spoken, digest)
-        except Unenforceable:
-            decisions.update(deny_all((step,), Reason.POLICY_OBLIGATION, digest))
+        except Unenforceable as exc:
+            decisions.update(deny_all((step,), Reason.POLICY_OBLIGATION, digest, str(exc)))
     return decisions
 
 
@@ -78,41 +84,55 @@ def _parse(asked: frozenset[str], answer: Any) -> dict[str, list[_Spoken]]:
     found: dict[str, list[_Spoken]] = {}
     for item in _list(answer):
         if not isinstance(item, dict) or not item.keys() <= _MEMBERS or not {"step", "effect"} <= item.keys():
-            raise _Misshapen
+            raise Misshapen
         step, effect = item["step"], item["effect"]
         if not isinstance(step, str) or step not in asked or effect not in ("allow", "ask", "deny"):
-            raise _Misshapen
+            raise Misshapen
         reasons = tuple(_reason(reason) for reason in _list(item.get("reasons", []), REASONS_MAX))
         obligations = _obligations(item["obligations"]) if item.get("obligations") else _NONE
         if "obligations" in item and not isinstance(item["obligations"], dict):
-            raise _Misshapen
+            raise Misshapen
         found.setdefault(step, []).append((Effect(effect), reasons, obligations))
     return found
 
 
 def _list(value: Any, limit: int | None = None) -> list[Any]:
     if not isinstance(value, list) or (limit is not None and len(value) > limit):
-        raise _Misshapen
+        raise Misshapen
     return value
 
 
 def _reason(value: Any) -> DecisionReason:
     if not isinstance(value, dict) or not value.keys() <= {"code", "message"}:
-        raise _Misshapen
+        raise Misshapen
     code, message = value.get("code"), value.get("message", "")
     if not isinstance(code, str) or not POLICY_CODE.fullmatch(code) or code in _OWN:
-        raise _Misshapen  # the gateway's own codes say what no rule can vouch for
+        raise Misshapen  # the gateway's own codes say what no rule can vouch for
     if not isinstance(message, str) or len(message) > MESSAGE_MAX:
-        raise _Misshapen
+        raise Misshapen
     return DecisionReason(code, message)
 
 
 def _obligations(value: Any) -> Obligations:
     if not isinstance(value, dict):
-        raise _Misshapen
-    if not value.keys() <= ENFORCED:
-        raise Unenforceable
-    return Obligations(**{name: _READERS[name](member) for name, member in value.items()})
+        raise Misshapen
+    return Obligations(**{name: read_obligation(name, member) for name, member in value.items()})
+
+
+def read_obligation(name: str, value: Any) -> Any:
+    """The value of an obligation.
+
+    Raises:
+        Unenforceable: there is no such obligation, or none with this value.
+        Misshapen: the value is not of the contract's shape.
+    """
+    if name not in ENFORCED:
+        # A rule may put a name together from what it saw.
+        raise Unenforceable(f"{name if _NAME.fullmatch(name) else 'A name'} is no obligation.")
+    try:
+        return _READERS[name](value)
+    except Unenforceable:
+        raise Unenforceable(f"{name}: no value that it can have.") from None
 
 
 def _pointers(value: Any) -> tuple[str, ...]:
@@ -244,8 +264,15 @@ def strictest(many: Sequence[Obligations]) -> Obligations:
     for field in fields(Obligations):
         values = [value for one in asking if (value := getattr(one, field.name)) != field.default]
         if values:
-            merged[field.name] = _MERGERS[field.name](values)
+            merged[field.name] = _merged(field.name, values)
     return Obligations(**merged)
+
+
+def _merged(name: str, values: list[Any]) -> Any:
+    try:
+        return _MERGERS[name](values)
+    except Unenforceable:
+        raise Unenforceable(f"{name}: the rules want different ones.") from None
 
 
 def _union(values: list[tuple[str, ...]]) -> tuple[str, ...]:

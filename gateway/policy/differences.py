@@ -22,8 +22,13 @@ COMPUTED: Final = "(computed)"
 PASSING: Final = frozenset(map(str, ENGINE_AWAY))
 """Denials that say something about the moment and nothing about the policy."""
 
-FAULTS: Final = PASSING | {str(Reason.POLICY_ERROR), str(Reason.POLICY_INPUT), str(Reason.POLICY_OBLIGATION)}
-"""Denials of an engine, and of no rule."""
+FAULTS: Final = PASSING | {
+    str(Reason.POLICY_ERROR),
+    str(Reason.POLICY_INPUT),
+    str(Reason.POLICY_OBLIGATION),
+    str(Reason.POLICY_UNREDACTED),
+}
+"""Denials of an engine or the gateway, and of no rule."""
 
 
 class Kind(StrEnum):

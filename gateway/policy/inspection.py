@@ -1,7 +1,7 @@
 """Everything that must hold before a bundle may decide: it parses, passes the check, and denies what is known bad."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Final
@@ -9,9 +9,10 @@ from typing import Any, Final
 import orjson
 
 from gateway.model import Effect
-from gateway.policy import builtins, locations, metadata
+from gateway.policy import builtins, duties, locations, metadata
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide
+from gateway.policy.duties import Duty
 from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
 from gateway.policy.locations import Location
 from gateway.policy.process import START_SECONDS, EvaluatorProcess
@@ -53,10 +54,12 @@ class Inspected:
 
     Attributes:
         reasons: reason code -> where the bundle gives it.
+        duties: obligations that stand in it as they are.
     """
 
     bundle: Bundle
     reasons: Mapping[str, Location]
+    duties: Sequence[Duty] = ()
 
 
 async def inspect(bundle: Bundle) -> Inspected:
@@ -74,7 +77,7 @@ def _check(bundle: Bundle, parsed: Any) -> Inspected:
     problems = dict.fromkeys([*builtins.check(bundle, parsed), *metadata.check(bundle, parsed)])
     if problems:
         raise BundleError(list(problems))
-    return Inspected(bundle, locations.index(bundle, parsed))
+    return Inspected(bundle, locations.index(bundle, parsed), duties.stated(bundle, parsed))
 
 
 async def _parse(bundle: Bundle) -> Any:

@@ -1,10 +1,11 @@
 """What ``handrail policy check`` and ``handrail policy eval`` do. For people at a terminal: messages are in full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gateway.model import Decision
+from gateway.policy import duties
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, Problem
@@ -41,8 +42,11 @@ class Evaluation:
         }
 
 
-async def check(bundle: Bundle) -> Sequence[Problem]:
-    """Everything that keeps the gateway from using a bundle; empty where nothing does.
+async def check(bundle: Bundle, kinds: Collection[str], secret: str) -> Sequence[Problem]:
+    """Everything that keeps the gateway from using a bundle, or from keeping an obligation that stands in it.
+
+    Args:
+        kinds, secret: see ``duties.problems``.
 
     Raises:
         EngineUnavailable: the check itself could not be run.
@@ -57,7 +61,7 @@ async def check(bundle: Bundle) -> Sequence[Problem]:
             await pool.close()
     except BundleError as exc:
         return exc.problems
-    return ()
+    return [*duties.problems(inspected.duties, kinds, secret)]
 
 
 async def evaluate(

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import select
 
+from gateway.personal_data import SECRET_KIND
 from gateway.policy import tools
 from gateway.posture.model import Check, Severity, Verdict, bad, good, none
 from gateway.posture.scene import Scene
@@ -24,7 +25,7 @@ def _engine(scene: Scene) -> Verdict:
     bundle = scene.bundle
     if bundle is None:
         return bad("no bundle decides: everything is denied", "handrail policy propose, then handrail policy activate")
-    problems = asyncio.run(tools.check(bundle))
+    problems = asyncio.run(tools.check(bundle, scene.settings.results.scanner().kinds, SECRET_KIND))
     if problems:
         return bad(f"the bundle has {len(problems)} problems: {problems[0].message}", "handrail policy check BUNDLE")
     return good(f"bundle {bundle.digest[:16]} can be used ({policy.engine})")

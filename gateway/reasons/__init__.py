@@ -75,6 +75,7 @@ class Reason(StrEnum):
     POLICY_TIMEOUT = "policy.timeout"
     POLICY_UNAVAILABLE = "policy.unavailable"
     POLICY_OBLIGATION = "policy.obligation"
+    POLICY_UNREDACTED = "policy.unredacted"
     POLICY_INPUT = "policy.input"
     POLICY_OBSERVED_DENY = "policy.observed_deny"
     POLICY_OBSERVED_ASK = "policy.observed_ask"
@@ -229,6 +230,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_TIMEOUT: "The policy took too long.",
     Reason.POLICY_UNAVAILABLE: "The policy engine cannot be reached.",
     Reason.POLICY_OBLIGATION: "The policy asks for something this gateway cannot enforce.",
+    Reason.POLICY_UNREDACTED: "The request holds what policy wants taken out of it first.",
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
     Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
     Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from gateway.secret_forms import PREFIXES
+from gateway.secret_forms import FORMS, PASSWORDS, PREFIXES
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 _SECRET_WORDS: Final = frozenset(
@@ -13,7 +13,8 @@ _SECRET_WORDS: Final = frozenset(
      "key", "apikey", "auth", "bearer", "cookie", "dsn"}
 )  # fmt: skip
 _SECRET_VALUE: Final = re.compile(
-    rf"-----BEGIN |eyJ[\w-]{{8,}}\.|\b(?:{PREFIXES})[\w-]{{16,}}|\b(?:sk-|AKIA|ASIA|AIza)[\w-]{{8,}}|://[^/\s:@]+:[^/\s@]+@"
+    rf"-----BEGIN |eyJ[\w-]{{8,}}\.|\b(?:{PREFIXES})[\w-]{{16,}}|\b(?:sk-|AKIA|ASIA|AIza)[\w-]{{8,}}|{PASSWORDS}|"
+    + "|".join(FORMS.values())
 )
 
 

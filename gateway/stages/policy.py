@@ -4,24 +4,30 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+import structlog
 
 from gateway import data_subjects, evaluation
 from gateway.arguments import amount
 from gateway.canonical import Written, canonical
 from gateway.commitments import commit
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.manifest import EVERY_KIND, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
 from gateway.messages_api import showing
 from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, RunTurn, StepStatus
-from gateway.personal_data import SECRET_KIND, Scanner, taken_out
+from gateway.personal_data import SECRET_KIND, Scanner, first_change, taken_out
 from gateway.ports import Contexts, PolicyEngine
 from gateway.questions import Question
-from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
+from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.settings import PolicySettings
 from gateway.stages import release
 from gateway.state import PlanState, StepState
+
+_log = structlog.get_logger(__name__)
+
+REDACT_REQUEST: Final = "redact_request"
 
 
 async def decide(
@@ -63,7 +69,7 @@ async def decide(
         state.decision = decision
         state.put(evaluation.FIELD, recorded)
         if decision.effect is Effect.DENY:
-            state.fail(StepStatus.DENIED, _reason_of(decision))
+            _deny(state, decision)
         elif state.amount:
             state.put("amount", commit(canonical(state.amount), data_subjects.of_context(plan.plan)))
     contexts.decided(plan, states)
@@ -75,40 +81,75 @@ async def _redacted_first(decision: Decision, state: StepState | None, scanner: 
     none denied it."""
     many = [duties.redact_request for duties in (decision.obligations, decision.otherwise) if duties is not None]
     kinds, args = tuple(sorted(set().union(*many))), None if state is None else state.args
-    if state is None or args is None or not kinds or not _can_redact(state, kinds, scanner):
+    if state is None or args is None or not kinds or not _tells_a_model(state):
+        return decision
+    unknown = _unknown(REDACT_REQUEST, {*kinds} - {EVERY_KIND, SECRET_KIND, *scanner.kinds})
+    if unknown:
+        if decision.effect is Effect.DENY:
+            _warn(state, [unknown])  # whoever reads the denial sees another rule's reason
         return decision
     try:
         left = await asyncio.to_thread(taken_out, args, scanner, kinds)
+    except Malformed as error:
+        state.to_redact_at = str(error.facts["pointer"])
     except Refused:
-        return _unenforced(decision)
-    if left is args:
-        return decision
+        return _unenforced(decision, f"{REDACT_REQUEST}: the request is none that can be looked through, or too much.")
+    else:
+        if left is args:
+            return decision
+        state.to_redact_at = first_change(args, left)
     state.to_redact = kinds
-    return _unenforced(decision)
+    said = DecisionReason(str(Reason.POLICY_UNREDACTED), f"{REDACT_REQUEST}: {', '.join(kinds)}")
+    return Decision(decision.step_id, Effect.DENY, (said,), decision.policy_digest)
 
 
-def _unenforced(decision: Decision, *why: DecisionReason) -> Decision:
-    said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
-    return Decision(decision.step_id, Effect.DENY, (said, *why), decision.policy_digest)
+def _deny(state: StepState, decision: Decision) -> None:
+    reason = _reason_of(decision)
+    facts: dict[str, Any] = {}
+    if reason is Reason.POLICY_UNREDACTED:
+        facts = {"pointer": state.to_redact_at, "problem": REDACT_REQUEST, "why": ", ".join(state.to_redact)}
+    elif reason is Reason.POLICY_OBLIGATION:
+        _warn(state, [one.message for one in decision.reasons if one.code == reason])
+    state.fail(StepStatus.DENIED, reason, **facts)
+
+
+def _warn(state: StepState, why: Sequence[str]) -> None:
+    hand, action = state.names
+    _log.warning("policy cannot be enforced", step_id=state.step.id, hand=hand, action=action, why=why)
+
+
+def _unenforced(decision: Decision, why: str, *reasons: DecisionReason) -> Decision:
+    said = DecisionReason(str(Reason.POLICY_OBLIGATION), why)
+    return Decision(decision.step_id, Effect.DENY, (said, *reasons), decision.policy_digest)
 
 
 def _enforceable(decision: Decision, state: StepState | None, scanner: Scanner) -> Decision:
     """The decision; or a denial, where it wants something taken out of the result that nobody here could find, anything
     that cannot be kept where the client runs the step, or an approval of what cannot wait for one."""
     duties = decision.obligations
-    manifest = None if state is None else state.manifest
-    found = {*duties.redact_personal} <= {EVERY_KIND, *scanner.kinds}
-    found = found and (not duties.redact_request or _can_redact(state, duties.redact_request, scanner))
-    waits = decision.effect is not Effect.ASK or not _passes_by(state)
-    if decision.effect is Effect.DENY or (found and waits and not release.unkept(manifest, duties)):
+    if decision.effect is Effect.DENY:
         return decision
-    return _unenforced(decision, *(() if waits else decision.reasons))
+    unknown = _unknown("redact_personal", {*duties.redact_personal} - {EVERY_KIND, *scanner.kinds})
+    unknown = unknown or _unknown(REDACT_REQUEST, {*duties.redact_request} - {EVERY_KIND, SECRET_KIND, *scanner.kinds})
+    if unknown:
+        return _unenforced(decision, unknown)
+    if duties.redact_request and not _tells_a_model(state):
+        return _unenforced(decision, f"{REDACT_REQUEST}: the step asks no model.")
+    if decision.effect is Effect.ASK and _passes_by(state):
+        return _unenforced(decision, "ask: the step would be for nothing once approved.", *decision.reasons)
+    if release.unkept(None if state is None else state.manifest, duties):
+        return _unenforced(decision, "The client runs the step itself, where this cannot be kept.")
+    return decision
 
 
-def _can_redact(state: StepState | None, kinds: Collection[str], scanner: Scanner) -> bool:
-    """Whether what a rule wants out of the args can be taken out of them."""
-    told = state is not None and state.manifest is not None and state.manifest.tells(state.step.action)
-    return told and {*kinds} <= {EVERY_KIND, SECRET_KIND, *scanner.kinds}
+def _unknown(obligation: str, kinds: Collection[str]) -> str:
+    """What is said of kinds that nobody knows; nothing where there are none."""
+    return f"{obligation}: nobody here knows the kind {', '.join(sorted(kinds))}." if kinds else ""
+
+
+def _tells_a_model(state: StepState | None) -> bool:
+    """Whether its args are a request, of which something can be taken out."""
+    return state is not None and state.manifest is not None and state.manifest.tells(state.step.action)
 
 
 def _passes_by(state: StepState | None) -> bool:
@@ -281,6 +322,7 @@ _ENGINE_REASONS = frozenset(
         Reason.POLICY_TIMEOUT,
         Reason.POLICY_UNAVAILABLE,
         Reason.POLICY_OBLIGATION,
+        Reason.POLICY_UNREDACTED,
         Reason.POLICY_INPUT,
         Reason.POLICY_UNDECIDED,
     }

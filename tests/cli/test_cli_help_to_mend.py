@@ -312,6 +312,22 @@ def test_a_granted_hand_that_nobody_declares_is_pointed_out(run: Run, tmp_path: 
     assert "declares no hand" not in run("policy", "check", "policies").stderr
 
 
+def test_a_kind_that_nobody_knows_keeps_a_bundle_from_passing_the_check(run: Run, tmp_path: Path) -> None:
+    """A gateway would deny every request for it."""
+    rule = OPEN.replace("EFFECT", "allow").replace(
+        '"reasons": []', '"reasons": [], "obligations": {"redact_request": ["staff"]}'
+    )
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "main.rego").write_text(rule)
+    refused = run("policy", "check", "policies", "--json")
+    assert refused.exit_code == 1
+    [problem] = json.loads(refused.stdout)["problems"]
+    assert (problem["file"], problem["line"]) == ("main.rego", 3)
+    assert problem["message"].startswith("redact_request: no kind is called staff; there are *, ")
+    (tmp_path / "handrail.toml").write_text('[results.recognisers.staff]\npattern = "EMP-[0-9]{4}"\n')
+    assert run("policy", "check", "policies", "--config", "handrail.toml").exit_code == 0
+
+
 def test_init_names_the_configuration_in_the_next_step(tmp_path: Path) -> None:
     file = tmp_path / "my house.toml"
     file.write_text("[server]\nport = 0\n")

@@ -434,7 +434,7 @@ async def test_secrets_and_personal_data_are_gone_before_anything_leaves(
         [request] = ready.api.asked
         assert token.encode() not in request.body
         assert b"mia@example.org" not in request.body
-        assert request.body.count(b"[redacted: secret]") == 3
+        assert request.body.count(b"[redacted:secret]") == 3
         assert list(orjson.loads(request.body)) == list(asking(system=""))
 
 

@@ -129,7 +129,7 @@ async def test_what_a_client_reports_is_on_record_without_its_secrets_too(
         ]
         assert (await ready.post(asking(messages=conversation))).status_code == 200
         plan = await ready.json("GET", f"/v1/plans/{entry['plan_id']}", "bot")
-        assert plan["steps"][0]["reported"]["content"] == [{"type": "text", "text": "k=[redacted: secret]"}]
+        assert plan["steps"][0]["reported"]["content"] == [{"type": "text", "text": "k=[redacted:secret]"}]
 
 
 @pytest.mark.parametrize(

@@ -6,49 +6,23 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.entries import EntryType
 from gateway.personal_data import scanner
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
+from tests.messages.redacting import RULE, TOLD, rule, with_rules
 from tests.messages.world import TOOLS, asking, bundle, world
 from tests.until import until
 
 TOKEN = "ghp_" + "a" * 36
 WHERE = "mia@example.org"
-RULE = """
-# METADATA
-# title: Requests to models go without these
-decisions contains decision if {{
-	some step in input.steps
-	{condition}
-	decision := {{
-		"step": step.id,
-		"effect": "{effect}",
-		"reasons": [{{"code": "requests.rule", "message": "Said of requests."}}],
-		"obligations": {obligations},
-	}}
-}}
-"""
-PACKAGE = """\
-# METADATA
-# title: What is told to models
-package handrail.requests
-"""
-TOLD = 'step.action in {"model.messages", "model.count_tokens", "batches.create"}'
-
-
-def rule(kinds: str = '["secret", "email"]', condition: str = TOLD, effect: str = "allow") -> str:
-    return RULE.format(obligations=f'{{"redact_request": {kinds}}}', condition=condition, effect=effect)
 
 
 def ruled(home: Path, *rules: str) -> Path:
     """Policies with these rules beside the shipped ones."""
-    directory = bundle(home / "policies", {"code": sorted(TOOLS)}) / "handrail"
-    (directory / "requests").mkdir()
-    (directory / "requests" / "requests.rego").write_text(PACKAGE + "".join(rules or (rule(),)))
-    with (directory / "decisions.rego").open("a") as decisions:
-        decisions.write("\ndecisions contains decision if some decision in data.handrail.requests.decisions\n")
+    with_rules(bundle(home / "policies", {"code": sorted(TOOLS)}), *(rules or (rule(),)))
     return home
 
 
@@ -83,7 +57,7 @@ async def test_what_a_rule_wants_out_is_out_of_what_is_decided_recorded_and_sent
         assert b'"tool_use"' in answer.content
         [request] = ready.api.asked
         assert clean(request.body)
-        assert request.body.count(b"[redacted: secret]") == 5
+        assert request.body.count(b"[redacted:secret]") == 5
         assert request.body.count(b"[redacted:email]") == 3
         assert list(orjson.loads(request.body)) == list(telling(stream=stream))
         [received] = [one for one in await ready.entries(EntryType.PLAN_RECEIVED) if one["facts"]["steps"] == 1][:1]
@@ -145,7 +119,7 @@ async def test_a_secret_that_is_spelled_with_escapes_is_out_too(tmp_path: Path, 
     async with world(ruled(tmp_path), anthropic_api) as ready:
         ready.api.script(message("yes"))
         assert (await ready.post(body)).status_code == 200
-        assert orjson.loads(ready.api.asked[0].body)["messages"][0]["content"] == "[redacted: secret]"
+        assert orjson.loads(ready.api.asked[0].body)["messages"][0]["content"] == "[redacted:secret]"
 
 
 async def test_what_the_provider_signed_stays_as_it_is(tmp_path: Path, anthropic_api: StandIn) -> None:
@@ -175,19 +149,21 @@ async def test_a_request_that_is_too_much_to_look_through_is_denied(
 
 
 @pytest.mark.parametrize(
-    ("kinds", "condition"),
+    ("kinds", "condition", "why"),
     [
-        ('["shoe_size"]', TOLD),
-        ('["secret"]', "true"),
+        ('["secrets", "email"]', TOLD, "redact_request: nobody here knows the kind secrets."),
+        ('["secret"]', "true", "redact_request: the step asks no model."),
     ],
     ids=["a kind that nobody knows", "of what is no request to a model"],
 )
-async def test_what_cannot_be_taken_out_is_denied(
-    tmp_path: Path, anthropic_api: StandIn, kinds: str, condition: str
+async def test_what_cannot_be_taken_out_is_denied_and_says_what_it_was(
+    tmp_path: Path, anthropic_api: StandIn, kinds: str, condition: str, why: str
 ) -> None:
     async with world(ruled(tmp_path, rule(kinds, condition)), anthropic_api) as ready:
         ready.api.script(message("yes", tool_use("Read", {"file": "a"})))
-        assert "policy.obligation" in (await ready.post(asking())).text
+        with capture_logs() as logged:
+            assert f"policy.obligation: {why}" in (await ready.post(asking())).text
+        assert [one["why"] for one in logged if one["event"] == "policy cannot be enforced"] == [[why]]
         assert len(ready.api.asked) == (condition != TOLD)
 
 
@@ -199,7 +175,74 @@ async def test_whoever_asks_the_model_by_a_plan_is_denied_until_it_is_out(
         ready.api.script(message("yes"))
         asked = {"id": "s", "hand": "claude", "action": "model.messages"}
         [dirty] = await ready.plan("bot", {**asked, "args": telling()})
-        assert (dirty["status"], dirty["error"]["code"]) == ("denied", "policy.obligation")
+        assert (dirty["status"], dirty["error"]["code"]) == ("denied", "policy.unredacted")
+        assert {name: dirty["error"][name] for name in ("pointer", "problem", "why")} == {
+            "pointer": "/messages/0/content",
+            "problem": "redact_request",
+            "why": "email, secret",
+        }
         assert ready.api.asked == []
         [good] = await ready.plan("bot", {**asked, "args": asking()})
         assert good["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("setting", [{}, {"redact_secrets": True}], ids=["by a rule", "by the setting"])
+async def test_a_secret_in_an_identifier_is_refused_with_its_place(
+    tmp_path: Path, anthropic_api: StandIn, setting: Mapping[str, Any]
+) -> None:
+    call = {"type": "tool_use", "id": TOKEN, "name": "T", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": TOKEN, "content": "x"}
+    conversation = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+    ]
+    async with world(ruled(tmp_path), anthropic_api, settings={"anthropic": setting}) as ready:
+        refused = await ready.post(asking(messages=conversation))
+        assert refused.status_code == 400
+        assert 'at "/messages/1/content/0/id": expected an identifier without' in refused.json()["error"]["message"]
+        assert TOKEN not in refused.text
+        assert ready.api.requests == []
+        assert await ready.entries(EntryType.POLICY_DENIED) == []
+
+
+@pytest.mark.parametrize("kinds", ['["secret"]', '["secret", "email"]'])
+async def test_escapes_in_a_text_hide_nothing_and_keep_nobody_out(
+    tmp_path: Path, anthropic_api: StandIn, kinds: str
+) -> None:
+    spelled = "".join(f"\\u{ord(character):04x}" for character in TOKEN)
+    async with world(ruled(tmp_path, rule(kinds)), anthropic_api) as ready:
+        ready.api.script(message("yes"))
+        tools = [{"name": "T", "description": f"Uses {spelled}.", "input_schema": {"type": "object"}}]
+        answer = await ready.post(asking(f'{{"v": 1.10}}\n{{"out": "{spelled}"}}', tools=tools))
+        assert answer.status_code == 200, answer.text
+        told = orjson.loads(ready.api.asked[0].body)
+        assert told["messages"][0]["content"] == '{"v": 1.10}\n{"out": "[redacted:secret]"}'
+        assert told["tools"][0]["description"] == "Uses [redacted:secret]."
+
+
+@pytest.mark.parametrize("setting", [{}, {"redact_secrets": True}], ids=["by a rule", "by the setting"])
+async def test_all_of_a_batch_is_gone_through(
+    tmp_path: Path, anthropic_api: StandIn, setting: Mapping[str, Any]
+) -> None:
+    async with world(ruled(tmp_path, rule('["secret"]')), anthropic_api, settings={"anthropic": setting}) as ready:
+        batches = "/anthropic/v1/messages/batches"
+        one = {"custom_id": "a", "params": asking(f"is {TOKEN}"), "note": TOKEN}
+        assert (await ready.post({"requests": [one], "note": TOKEN}, path=batches)).status_code == 200
+        [made] = ready.api.requests
+        assert TOKEN.encode() not in made.body
+        refused = await ready.post({"requests": [{**one, "custom_id": TOKEN}]}, path=batches)
+        assert refused.status_code == 400
+        assert 'at "/requests/0/custom_id": expected an identifier' in refused.json()["error"]["message"]
+        assert len(ready.api.requests) == 1
+
+
+async def test_a_kind_that_nobody_knows_is_told_in_the_log_also_beside_a_denial(
+    tmp_path: Path, anthropic_api: StandIn
+) -> None:
+    """Else the operator would see another rule's reason alone, and not why nothing was taken out."""
+    async with world(ruled(tmp_path, rule('["secrets"]')), anthropic_api) as ready:
+        with capture_logs() as logged:
+            assert "secrets.found" in (await ready.post(telling())).text
+        told = [one["why"] for one in logged if one["event"] == "policy cannot be enforced"]
+        assert told == [["redact_request: nobody here knows the kind secrets."]]

@@ -59,7 +59,8 @@ async def out_of_requests(house: House) -> None:
         return step("q", MESSAGES, "model", args={"messages": [{"role": "user", "content": text}]})
 
     [held_back] = (await house.plan(asking("I am jo@example.org")))["steps"]
-    assert (held_back["status"], held_back["error"]["code"]) == ("denied", "policy.obligation")
+    assert (held_back["status"], held_back["error"]["code"]) == ("denied", "policy.unredacted")
+    assert (held_back["error"]["pointer"], held_back["error"]["why"]) == ("/messages/0/content", "email")
     assert house.hands.calls == []
     await house.plan(asking("I am Jo"))
     assert len(house.hands.calls) == 1

@@ -115,7 +115,14 @@ def test_an_ill_shaped_answer_denies_every_step(answer: Any) -> None:
 )
 @pytest.mark.parametrize("effect", ["allow", "ask"])
 def test_an_obligation_that_cannot_be_carried_out_denies(effect: str, obligations: Any) -> None:
-    assert said(decide(["s"], [one(effect, obligations=obligations)], DIGEST)["s"]) == ("deny", ["policy.obligation"])
+    decision = decide(["s"], [one(effect, obligations=obligations)], DIGEST)["s"]
+    assert said(decision) == ("deny", ["policy.obligation"])
+    assert any(name in decision.reasons[0].message for name in obligations), "the reason names it"
+
+
+def test_a_name_that_a_rule_put_together_is_not_told() -> None:
+    decision = decide(["s"], [one("allow", obligations={"4111 1111 1111 1111": 1})], DIGEST)["s"]
+    assert decision.reasons[0].message == "A name is no obligation."
 
 
 def test_obligations_merge_to_the_strictest() -> None:
@@ -150,7 +157,9 @@ def test_obligations_merge_to_the_strictest() -> None:
 @pytest.mark.parametrize(("name", "values"), [("jail_profile", ("a", "b")), ("approver_role", ("approver", "auditor"))])
 def test_two_demands_without_a_strictest_deny(name: str, values: tuple[str, str]) -> None:
     answer = [one("ask", obligations={name: value}) for value in values]
-    assert said(decide(["s"], answer, DIGEST)["s"]) == ("deny", ["policy.obligation"])
+    decision = decide(["s"], answer, DIGEST)["s"]
+    assert said(decision) == ("deny", ["policy.obligation"])
+    assert decision.reasons[0].message == f"{name}: the rules want different ones."
 
 
 def test_a_conflict_denies_its_own_step_only() -> None:

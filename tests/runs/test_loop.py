@@ -14,6 +14,7 @@ from gateway.runs import brains
 from tests.anthropic_api.answers import Answer, Cut, failure
 from tests.anthropic_api.blocks import message, text, thinking, tool_use
 from tests.anthropic_api.server import StandIn
+from tests.messages.redacting import rule, with_rules
 from tests.runs.world import Desk, World, desk, model_hand, rules, sent, world
 from tests.until import until
 
@@ -176,6 +177,26 @@ async def test_a_run_that_cannot_go_on_says_why(here: World, answer: Any, code: 
     if problem == "status 401":
         assert "The endpoint does not take claude-key" in view["error"]["why"]
         assert "handrail secrets rotate claude-key --file FILE" in view["error"]["why"]
+
+
+async def test_a_question_with_something_in_it_that_policy_wants_out_says_where(
+    tmp_path: Path, api: StandIn, at: Desk
+) -> None:
+    """Nobody changes what a run says: what a tool answered has to come without it."""
+    with_rules(rules(tmp_path), rule('["secret"]'))
+    async with world(tmp_path, api, at) as here:
+        at.says = {"token": "ghp_" + "a1B2" * 9}
+        api.script(message("", tool_use("desk__look", {"text": "x"}, "a")), message("Done."))
+        view = await here.run()
+        assert view["status"] == "failed"
+        assert view["error"] == {
+            "code": "policy.unredacted",
+            "text": "The request holds what policy wants taken out of it first.",
+            "pointer": "/messages/2/content/0/content/0/text",
+            "problem": "redact_request",
+            "why": "secret",
+        }
+        assert len(api.asked) == 1
 
 
 async def test_the_list_counts_the_tokens_of_the_last_answer(here: World) -> None:

@@ -15,7 +15,7 @@ from gateway.errors import Absent, Malformed, Refused
 from gateway.ingress.anthropic.calls import Context
 from gateway.ingress.anthropic.exchange import Answer, Exchange, judgeable, less, message_of, once
 from gateway.ingress.anthropic.ingress import Asked, MessagesIngress, new_context
-from gateway.ingress.anthropic.request import MessagesRequest, bare, context_id
+from gateway.ingress.anthropic.request import MessagesRequest, bare, context_id, read
 from gateway.manifest import COUNT_TOKENS
 from gateway.pointers import pointer
 from gateway.reasons import Reason
@@ -72,15 +72,12 @@ class Forwards:
         requests = body.get("requests") if isinstance(body, dict) else None
         if not isinstance(requests, list) or not 0 < len(requests) <= REQUESTS_MAX:
             raise Malformed("a batch", pointer="/requests", expected="an array of requests")
-        changed = []
         for number, one in enumerate(requests):
             if not isinstance(one, dict) or not isinstance(one.get("params"), dict):
                 raise Malformed("a batch", pointer=pointer(("requests", number)), expected="custom_id and params")
-            params = (await self._ingress.read(asked, orjson.dumps(one["params"]))).body
-            changed.append(one if params == one["params"] else {**one, "params": params})
-        same = changed == requests
-        whole = body if same else {**body, "requests": changed}
-        raw = asked.raw if same else orjson.dumps(whole)
+            read(orjson.dumps(one["params"]), asked.headers, asked.betas, beta=asked.beta)
+        whole = await self._ingress.less(body)
+        raw = asked.raw if whole is body else orjson.dumps(whole)
         request = bare(asked.headers, asked.betas, whole, beta=asked.beta, raw=raw)
         exchange = await self._exchange(asked, request, CREATE, request.args)
         status, answered, view = await exchange.recorded()

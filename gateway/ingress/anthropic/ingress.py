@@ -85,22 +85,26 @@ class MessagesIngress:
         await self._calls.hear(caller, context, request.results)
         return await (await self.exchange(asked, request, MESSAGES, request.args, context)).answer()
 
-    async def read(self, asked: Asked, raw: bytes | None = None) -> MessagesRequest:
+    async def read(self, asked: Asked) -> MessagesRequest:
         """The request in a body, less what is to be taken out of it.
 
-        Args:
-            raw: where it is a part of the body.
+        Raises:
+            Refused: see ``request.read`` and :meth:`less`.
+        """
+        request = read(asked.raw, asked.headers, asked.betas, beta=asked.beta)
+        body = await self.less(request.body)
+        return request if body is request.body else rewritten(request, body)
+
+    async def less(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A body, of a batch too, without what the settings say is to be taken out of it; the very same where there is
+        nothing.
 
         Raises:
-            Refused: see ``request.read`` and ``personal_data.requests.taken_out``.
+            Refused: see ``personal_data.requests.taken_out``.
         """
         settings = self._gateway.settings.anthropic
-        request = read(asked.raw if raw is None else raw, asked.headers, asked.betas, beta=asked.beta)
         kinds = [*settings.redact_personal, *([SECRET_KIND] if settings.redact_secrets else [])]
-        if not kinds:
-            return request
-        body = await asyncio.to_thread(taken_out, request.body, self._gateway.pipeline.scanner, kinds)
-        return request if body is request.body else rewritten(request, body)
+        return await asyncio.to_thread(taken_out, body, self._gateway.pipeline.scanner, kinds) if kinds else body
 
     async def exchange(
         self, asked: Asked, request: MessagesRequest, action: str, args: Mapping[str, Any], context: Context

@@ -85,6 +85,22 @@ test_in_the_middle_of_a_text if {
 	kinds({"a": sprintf("\u200b%s", [samples["a GitHub token"][0]])}) == ["a GitHub token"]
 }
 
+# Arguments are looked at as they are written, escapes and all: of a line end a letter stands right before the key.
+before := [
+	"", "a ", "a\n", "a\t", "a\r", "a\"", "a'", "a=",
+	"a\\n", "a\\t", "a\\u2028", "a\u0007", "a\u000b", "a\u001b", "a\u200b", "a\u3000",
+]
+
+test_behind_whatever_a_secret_may_stand if {
+	every kind, values in samples {
+		every value in values {
+			every text in before {
+				kinds({"a": concat("", [text, value])}) == [kind]
+			}
+		}
+	}
+}
+
 test_a_secret_as_the_name_of_a_member if kinds({"a": {aws: 1}}) == ["an AWS access key"]
 
 test_words_that_only_begin_alike if {

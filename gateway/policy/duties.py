@@ -1,0 +1,109 @@
+"""Obligations that stand in a bundle as they are: what a gateway will not be able to keep can be told before it decides
+by them. What a rule puts together while it runs is seen then, and denies.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.manifest import EVERY_KIND
+from gateway.pointers import pointer
+from gateway.policy import syntax
+from gateway.policy.bundle import Bundle
+from gateway.policy.decisions import Misshapen, Unenforceable, read_obligation
+from gateway.policy.faults import Problem
+
+_OBLIGATIONS: Final = "obligations"
+_PERSONAL, _REQUEST = "redact_personal", "redact_request"
+_KINDS: Final = frozenset({_PERSONAL, _REQUEST})
+"""Those that name kinds; seen also where they do not stand in a decision yet."""
+_UNSEEN: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One obligation and its value.
+
+    Attributes:
+        line: 1-based, or 0 in data. ``column`` likewise.
+    """
+
+    name: str
+    value: Any
+    file: str
+    line: int = 0
+    column: int = 0
+
+
+def stated(bundle: Bundle, parsed: Any) -> list[Duty]:
+    """Every obligation that stands in a decision in the rules with a value of its own, and the kinds that rules or data
+    name elsewhere.
+
+    Args:
+        bundle: a bundle that passed the check.
+        parsed: its syntax trees.
+    """
+    found = [duty for tree in syntax.trees(parsed) for duty in _in_rules(tree)]
+    return [*found, *_in_data(bundle.data, ())]
+
+
+def problems(duties: Collection[Duty], kinds: Collection[str], secret: str) -> Iterator[Problem]:
+    """Those that a gateway cannot keep.
+
+    Args:
+        kinds: of personal data that it finds.
+        secret: how keys and tokens are named beside these.
+    """
+    known = {_PERSONAL: {EVERY_KIND, *kinds}, _REQUEST: {EVERY_KIND, secret, *kinds}}
+    for duty in duties:
+        try:
+            value = read_obligation(duty.name, duty.value)
+        except (Unenforceable, Misshapen) as exc:
+            said = str(exc) or f"{duty.name}: no value that it can have."
+            yield Problem(duty.file, duty.line, duty.column, said)
+            continue
+        unknown = sorted({*value} - known[duty.name]) if duty.name in _KINDS else []
+        if unknown:
+            names = ", ".join(sorted(known[duty.name]))
+            said = f"{duty.name}: no kind is called {', '.join(unknown)}; there are {names}"
+            yield Problem(duty.file, duty.line, duty.column, said)
+
+
+def _in_rules(tree: syntax.Tree) -> Iterator[Duty]:
+    decided: set[int] = set()  # the objects that are the obligations of a decision
+    for tag, body in syntax.nodes(tree.rules):
+        if tag != "Object":
+            continue
+        named = [(key, key.get("String", {}).get("value"), value) for _, key, value in body["fields"]]
+        a_decision = any(name == "effect" for _, name, _ in named)
+        for key, name, value in named:
+            if a_decision and name == _OBLIGATIONS and "Object" in value:
+                decided.add(id(value["Object"]))
+            elif isinstance(name, str) and (id(body) in decided or name in _KINDS):
+                stated = _static(value)
+                if stated is not _UNSEEN:
+                    at = syntax.place(key["String"])
+                    yield Duty(name, stated, tree.file, at.line, at.column)
+
+
+def _static(node: syntax.Node) -> Any:
+    """The value of a literal."""
+    ((tag, body),) = node.items()
+    if tag in {"Array", "Set"}:
+        items = [_static(item) for item in body["items"]]
+        return _UNSEEN if _UNSEEN in items else items
+    if tag == "Null":
+        return None
+    return body["value"] if tag in syntax.CONSTANTS else _UNSEEN
+
+
+def _in_data(value: Any, path: tuple[str | int, ...]) -> Iterator[Duty]:
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if name in _KINDS:
+                yield Duty(name, member, f"data{pointer((*path, name))}")
+            else:
+                yield from _in_data(member, (*path, name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _in_data(item, (*path, number))
