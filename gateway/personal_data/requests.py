@@ -1,19 +1,20 @@
 """What is taken out of a request to a model before anything of it leaves: keys and tokens by their form, and personal
 data.
 
-Texts, results of tools and what tools were called with are gone through, and for secrets the rest of the request too;
-what the provider signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that;
+A conversation is gone through with all that stands in its messages, and for secrets the rest of the request too; what
+the provider signed, or only it can read (thoughts, results of its searches), is not, for it would refuse that;
 neither are images and files. Of what is an identifier nothing can be taken out: a request with a secret in one is
 refused.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.calls import HandResult
 from gateway.errors import Malformed, Refused
 from gateway.messages_api import showing
-from gateway.messages_api.blocks import CALLS, THOUGHTS
+from gateway.messages_api.blocks import THOUGHTS
 from gateway.personal_data.json_texts import Names
 from gateway.personal_data.keys_and_tokens import SECRET_KIND, published, without
 from gateway.personal_data.scanner import Scanner
@@ -24,34 +25,15 @@ _Visit = Callable[[Any], Any]
 """A text, or what a tool was called with -> what stands in its place."""
 _Place = tuple[str | int, ...]
 
-_PLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "text": ("text", "data"),  # a block, or the source of a document
-    **dict.fromkeys(CALLS, ("input",)),
-    "tool_result": ("content",),
-    "mcp_tool_result": ("content",),
-    "search_result": ("title", "source", "content"),
-    "document": ("title", "context", "source"),
-    "content": ("content",),
-    "code_execution_tool_result": ("content",),
-    "bash_code_execution_tool_result": ("content",),
-    "text_editor_code_execution_tool_result": ("content",),
-    "code_execution_result": ("stdout", "stderr"),
-    "bash_code_execution_result": ("stdout", "stderr"),
-    "text_editor_code_execution_view_result": ("content",),
-    "web_fetch_tool_result": ("content",),
-    "web_fetch_result": ("url", "content"),
-}
-"""Type of a block, a source or a result -> its members that hold text, or something that does."""
-_IDENTIFIERS: Final = frozenset({"id", "tool_use_id", "name", "tool_name"})
+_IDENTIFIERS: Final = frozenset({"id", "tool_use_id", "name", "tool_name", "file_id"})
 """Members of a block by which others are meant: with another one in its place, a result would belong to no call."""
 _SEALED: Final = frozenset({*THOUGHTS, "web_search_tool_result"})
 """Blocks that the provider takes back only as it gave them."""
-_CITED: Final = "citations"
+_AS_THEY_ARE: Final = frozenset({"type", "citations"})
+_OF_BLOCKS: Final = frozenset({"content", "source"})
 _STRUCTURE: Final = frozenset(
     {"requests", "params", "messages", "content", "source", "text", "input", "system", "tools", "metadata"}
 )
-_DATA: Final = "input"
-"""The member that is gone through to its depths, whatever stands in it."""
 
 
 def taken_out(args: Mapping[str, Any], scanner: Scanner, kinds: Collection[str]) -> Mapping[str, Any]:
@@ -63,12 +45,14 @@ def taken_out(args: Mapping[str, Any], scanner: Scanner, kinds: Collection[str])
         kinds: of personal data, ``*`` for all of them, and :data:`SECRET_KIND`.
 
     Raises:
-        Malformed: a secret stands in an identifier; it says where.
+        Malformed: a secret stands in an identifier, or it is a batch and a request at once; it says where.
         Refused: ``policy.obligation``: it is no request that can be looked through, or there is too much in it.
     """
     requests = args.get("requests")
     if requests is None:
         return _of_one(args, scanner, kinds, ())
+    if "messages" in args:
+        raise Malformed("both", pointer="/requests", expected="a request, or a batch of them, and not both at once")
     if not isinstance(requests, list) or not all(isinstance(one, Mapping) for one in requests):
         raise _unreadable()
     secret = SECRET_KIND in kinds
@@ -111,13 +95,13 @@ def _of_one(body: Any, scanner: Scanner, kinds: Collection[str], place: _Place) 
     personal = [kind for kind in kinds if kind != SECRET_KIND]
     if personal:
         parts: list[Any] = []
-        _through(new, _kept_in(parts))
+        _of_conversation(new, _kept_in(parts))
         found = scanner.scan(HandResult((), parts), look=(), take=personal).result.structured
         if found != parts:
             if not isinstance(found, list) or len(found) != len(parts):
                 raise _unreadable()
             changed = iter(found)
-            new = _through(new, lambda _: next(changed))
+            new = _of_conversation(new, lambda _: next(changed))
     return body if new == body else new
 
 
@@ -125,10 +109,56 @@ def _unreadable() -> Refused:
     return Refused(Reason.POLICY_OBLIGATION, "a request that cannot be looked through")
 
 
-# --- secrets ---------------------------------------------------------------------------------------------------------
+# --- where something may stand ----------------------------------------------------------------------------------------
 
 _Showing = Callable[[str, Any], Any]
 """Name and value of a member -> what stands in the place of the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Goes through all of a conversation but what the provider takes back only as it is.
+
+    Attributes:
+        visit: for what is no block, and no part of one.
+        members: an object with what is shown of each of its members.
+        identifier: for an identifier and its place.
+    """
+
+    visit: _Visit
+    members: Callable[[Mapping[str, Any], _Showing], dict[str, Any]]
+    identifier: Callable[[str, _Place], str]
+
+    def messages(self, messages: Sequence[Mapping[str, Any]], place: _Place) -> list[dict[str, Any]]:
+        """The messages of a request."""
+        return [self._message(one, (*place, number, "content")) for number, one in enumerate(messages)]
+
+    def _message(self, message: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+        return self.members(
+            message, lambda name, member: self.blocks(member, place) if name == "content" else self.visit(member)
+        )
+
+    def blocks(self, value: Any, place: _Place) -> Any:
+        """A content, a block, a source or a result."""
+        if isinstance(value, list):
+            return [self.blocks(one, (*place, number)) for number, one in enumerate(value)]
+        if not isinstance(value, Mapping):
+            return self.visit(value)
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in _SEALED:
+            return value
+
+        def shown(name: str, member: Any) -> Any:
+            if name in _IDENTIFIERS and isinstance(member, str):
+                return self.identifier(member, (*place, name))
+            if name in _AS_THEY_ARE or showing.is_opaque(value, name):
+                return member
+            return self.blocks(member, (*place, name)) if name in _OF_BLOCKS else self.visit(member)
+
+        return self.members(value, shown)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
 
 
 def _members(value: Mapping[str, Any], shown: _Showing) -> dict[str, Any]:
@@ -162,36 +192,14 @@ def _of_batch(number: int) -> _Showing:
 
 
 def _less_secrets(body: Mapping[str, Any], place: _Place) -> dict[str, Any]:
-    def of_message(number: int) -> _Showing:
-        at = (*place, "messages", number, "content")
-        return lambda name, member: _less_in_blocks(member, at) if name == "content" else _clean(member)
+    walk = _Walk(_clean, _members, _identifier)
 
     def shown(name: str, member: Any) -> Any:
         if name == "messages":
-            return [_members(one, of_message(number)) for number, one in enumerate(member)]
-        return _less_in_blocks(member, (*place, name)) if name == "system" else _clean(member)
+            return walk.messages(member, (*place, name))
+        return walk.blocks(member, (*place, name)) if name == "system" else _clean(member)
 
     return _members(body, shown)
-
-
-def _less_in_blocks(value: Any, place: _Place) -> Any:
-    """The same of a content, a block, a source or a result."""
-    if isinstance(value, list):
-        return [_less_in_blocks(one, (*place, number)) for number, one in enumerate(value)]
-    if not isinstance(value, Mapping):
-        return _clean(value)
-    kind = value.get("type")
-    if isinstance(kind, str) and kind in _SEALED:
-        return value
-
-    def shown(name: str, member: Any) -> Any:
-        if name in _IDENTIFIERS and isinstance(member, str):
-            return _identifier(member, (*place, name))
-        if name == _CITED or showing.is_opaque(value, name):
-            return member
-        return _less_in_blocks(member, (*place, name)) if name in {"content", "source"} else _clean(member)
-
-    return _members(value, shown)
 
 
 def _identifier(value: str, place: _Place) -> str:
@@ -216,26 +224,16 @@ def _kept_in(parts: list[Any]) -> _Visit:
     return visit
 
 
-def _through(body: Mapping[str, Any], visit: _Visit) -> dict[str, Any]:
-    """The body with what ``visit`` gives for each part of it that holds text, in order."""
-    new = {**body, "messages": [{**one, "content": _content(one["content"], visit)} for one in body["messages"]]}
-    if "system" in body:
-        new["system"] = _content(body["system"], visit)
-    if "metadata" in body:
-        new["metadata"] = visit(body["metadata"])
-    return new
+def _of_conversation(body: Mapping[str, Any], visit: _Visit) -> dict[str, Any]:
+    """The body with what ``visit`` gives for each part of it that says something, in order."""
+    walk = _Walk(visit, _each, lambda value, _: value)
+    shown: Mapping[str, _Visit] = {
+        "messages": lambda messages: walk.messages(messages, ()),
+        "system": lambda system: walk.blocks(system, ()),
+        "metadata": visit,
+    }
+    return {name: shown[name](member) if name in shown else member for name, member in body.items()}
 
 
-def _content(value: Any, visit: _Visit) -> Any:
-    """The same of a content, a block, a source or a result."""
-    if isinstance(value, str):
-        return visit(value)
-    if isinstance(value, list):
-        return [_content(one, visit) for one in value]
-    if not isinstance(value, dict):
-        return value
-    new = dict(value)
-    for name in _PLACES.get(str(value.get("type")), ()):
-        if value.get(name) is not None:
-            new[name] = visit(value[name]) if name == _DATA else _content(value[name], visit)
-    return new
+def _each(value: Mapping[str, Any], shown: _Showing) -> dict[str, Any]:
+    return {name: shown(name, member) for name, member in value.items()}

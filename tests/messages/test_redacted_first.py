@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.entries import EntryType
-from gateway.personal_data import scanner
+from gateway.personal_data import scanner, taken_out
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
 from tests.messages.redacting import RULE, TOLD, rule, with_rules
@@ -246,3 +246,51 @@ async def test_a_kind_that_nobody_knows_is_told_in_the_log_also_beside_a_denial(
             assert "secrets.found" in (await ready.post(telling())).text
         told = [one["why"] for one in logged if one["event"] == "policy cannot be enforced"]
         assert told == [["redact_request: nobody here knows the kind secrets."]]
+
+
+PLACES: Mapping[str, dict[str, Any]] = {
+    "compaction": {"type": "compaction", "content": WHERE},
+    "a document's base64 that is text": {
+        "type": "document",
+        "source": {"type": "base64", "media_type": "text/plain", "data": WHERE},
+    },
+    "an image's title": {
+        "type": "image",
+        "title": WHERE,
+        "source": {"type": "base64", "media_type": "image/png", "data": "aGk="},
+    },
+    "a listing of tools": {"type": "mcp_tool_listing", "tools": [{"name": "x", "description": WHERE}]},
+    "a tool that came later": {"type": "tool_addition", "tool": {"name": "x", "description": WHERE}},
+    "a result of another model": {"type": "advisor_tool_result", "content": {"type": "advisor_result", "text": WHERE}},
+    "a member that is not known": {"type": "text", "text": "x", "note": {"deep": [WHERE]}},
+    "a block that is not known": {"type": "of_tomorrow", "says": WHERE},
+}
+
+
+@pytest.mark.parametrize("kind", ["email", "secret"])
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_stands_in_a_block_where_it_is_not_looked_for(place: str, kind: str) -> None:
+    planted = orjson.loads(orjson.dumps(PLACES[place]).replace(WHERE.encode(), f"{WHERE} {TOKEN}".encode()))
+    found = taken_out(asking(messages=[{"role": "user", "content": [planted]}]), scanner.Scanner(), [kind])
+    left = orjson.dumps(found).decode()
+    assert (WHERE in left, TOKEN in left) == (kind == "secret", kind == "email")
+
+
+def test_beside_the_content_of_a_message_nothing_hides_either() -> None:
+    named = asking(messages=[{"role": "user", "content": "x", "name": WHERE}])
+    assert WHERE not in str(taken_out(named, scanner.Scanner(), ["email"]))
+
+
+@pytest.mark.parametrize("how", ["rule", "setting"])
+async def test_a_request_that_says_it_is_a_batch_too_is_none(tmp_path: Path, anthropic_api: StandIn, how: str) -> None:
+    """Looked through as the batch that it is not, nothing of it would be found."""
+    told = {"anthropic": {"redact_personal": ["email"]}} if how == "setting" else {}
+    home = ruled(tmp_path, rule('["email"]')) if how == "rule" else tmp_path
+    async with world(home, anthropic_api, settings=told) as ready:
+        for path in ("/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"):
+            body = {**asking(f"I am {WHERE}."), "requests": []}
+            if path.endswith("count_tokens"):
+                del body["max_tokens"]
+            answer = await ready.post(body, path=path)
+            assert 400 <= answer.status_code < 500, answer.text
+        assert ready.api.requests == []
