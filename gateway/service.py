@@ -39,6 +39,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.managed_agents.connectors import ManagedAgents
+from gateway.menus import Menus
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
@@ -123,6 +124,7 @@ class Gateway:
     freezing: Freezing
     lifecycle: Lifecycle
     pulling: Pulling
+    menus: Menus
     evidence: Evidence
     dead_letters: DeadLetters
     privacy: Privacy
@@ -192,6 +194,7 @@ class Gateway:
         await self.pulling.close()
         await self.deliveries.close()
         await self.runs.close()
+        await self.menus.close()
         await self.pipeline.close()
         await asyncio.to_thread(self.pipeline.scanner.close)
         await self.freezing.close()

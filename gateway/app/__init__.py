@@ -47,6 +47,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.managed_agents.opening import open_connectors
+from gateway.menus import Menus
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
@@ -226,6 +227,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         turns=runs,
         clock=clock,
     )
+    menus = Menus(staged.engine, settings.policy.environment)
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     client_reports = ClientReports(pipeline, locks)
@@ -264,7 +266,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         client_calls=client_calls,
         known_calls=KnownCalls(client_calls.collecting, client_reports),
         hooks=ClaudeCodeHooks(client_calls, client_reports, settings.public_url),
-        runs=Runs(Parts(settings, pipeline, runs, locks, gateway_id, clock, directory.check_shown)),
+        runs=Runs(Parts(settings, pipeline, runs, locks, menus, gateway_id, clock, directory.check_shown)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=Deliveries(
             webhooks={name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()},
@@ -281,6 +283,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         rollout=staged,
         freezing=freezing,
         lifecycle=lifecycle,
+        menus=menus,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
         dead_letters=DeadLetters(pipeline),

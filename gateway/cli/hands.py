@@ -26,9 +26,14 @@ app.add_typer(hands_slo.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
-def list_(session: Session) -> None:
+def list_(
+    session: Session,
+    principal: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only what this principal is shown in lists of tools.")
+    ] = None,
+) -> None:
     """List the hands, their states and actions."""
-    found = session.client.hands()
+    found = session.client.hands(principal)
     session.out.show(
         {"hands": found},
         lambda: session.out.table(

@@ -13,7 +13,7 @@ import structlog
 from gateway.errors import HandrailError
 from gateway.model import Decision
 from gateway.policy.decisions import deny_all
-from gateway.policy.faults import BundleError, Problem
+from gateway.policy.faults import BundleError, EngineUnavailable, Problem
 from gateway.policy.inspection import Inspected, inspect
 from gateway.policy.locations import Location
 from gateway.policy.reloading import Backend
@@ -104,6 +104,12 @@ class Candidate:
         except Exception:  # noqa: BLE001 - whatever a candidate's engine does, the gateway goes on
             _log.exception("the candidate's engine failed")
             return deny_all(steps_of(policy_input), Reason.POLICY_ERROR, digest)
+
+    async def hidden(self, digest: str, menu: Mapping[str, Any]) -> frozenset[str]:
+        """What the bundle ``digest`` hides of a menu. Raises as ``ports.PolicyEngine.hidden``."""
+        if self._backend is None or self.digest != digest:
+            raise EngineUnavailable("the candidate bundle is not held")
+        return await self._backend.hidden(menu)
 
     def locate(self, code: str, digest: str) -> Location | None:
         """See ``ports.PolicyEngine.locate``."""

@@ -1,7 +1,8 @@
 """The embedded engine: regorus in evaluator processes, one pool per bundle."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import EngineUnavailable, EvaluationFailed
 from gateway.policy.inspection import self_test
+from gateway.policy.menu import hidden_of
 from gateway.policy.pool import EvaluatorPool
 from gateway.policy.request import encode, steps_of
 
@@ -73,21 +75,21 @@ class EmbeddedEngine:
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """See ``ports.PolicyEngine.decide``."""
         steps = steps_of(policy_input)
-        pool = self._pool
-        if pool is None:
-            return deny_all(steps, EngineUnavailable("").reason, "")
-        self._users[pool] += 1
+        digest = self.digest
         try:
-            answer = await pool.evaluate(encode(policy_input, self._input_max_bytes))
+            with self._using() as pool:
+                answer = await pool.evaluate(encode(policy_input, self._input_max_bytes))
         except (EvaluationFailed, EngineUnavailable) as exc:
             # Further lines of an engine's message quote the rule; values of the input are never in the first.
             _log.warning("policy evaluation gave no decision", detail=str(exc).partition("\n")[0])
-            return deny_all(steps, exc.reason, pool.digest)
-        finally:
-            self._users[pool] -= 1
-            if pool is not self._pool and not self._users[pool]:
-                self._retire(pool)
-        return decide(steps, answer, pool.digest)
+            return deny_all(steps, exc.reason, digest)
+        return decide(steps, answer, digest)
+
+    async def hidden(self, menu: Mapping[str, Any]) -> frozenset[str]:
+        """See ``ports.PolicyEngine.hidden``."""
+        with self._using() as pool:
+            answer = await pool.hidden(encode(menu, self._input_max_bytes))
+        return hidden_of(steps_of(menu), answer)
 
     async def maintain(self) -> None:
         """Nothing to do between evaluations: the pool mends itself."""
@@ -105,6 +107,18 @@ class EmbeddedEngine:
             self._users.pop(old, None)
         if self._stopping:
             await asyncio.gather(*self._stopping)
+
+    @contextmanager
+    def _using(self) -> Iterator[EvaluatorPool]:
+        """The active bundle's pool, which is kept until nobody uses it."""
+        pool = self.pool
+        self._users[pool] += 1
+        try:
+            yield pool
+        finally:
+            self._users[pool] -= 1
+            if pool is not self._pool and not self._users[pool]:
+                self._retire(pool)
 
     def _retire(self, pool: EvaluatorPool) -> None:
         if self._users.pop(pool, None) is not None:

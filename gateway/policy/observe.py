@@ -10,7 +10,7 @@ spell out, a denial by no rule at all, every fault of an engine.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -170,6 +170,17 @@ class ObservingEngine:
                 if decision is not None and decision.observed is not None:
                     self._let_go(policy_input["tenant"], step["hand"], decision.observed)
         return loosened
+
+    async def hidden(self, menu: Mapping[str, Any]) -> Collection[str]:
+        """See ``ports.PolicyEngine.hidden``. Of an observed hand nothing is: what it would deny may be let go."""
+        found = await self._inner.hidden(menu)
+        observed = {step["id"] for step in menu["steps"] if self._observations.observed(menu["tenant"], step["hand"])}
+        return {*found} - observed
+
+    def basis(self, tenant: str, principal_id: str) -> Hashable:
+        """See ``ports.PolicyEngine.basis``."""
+        observed = tuple(one.hand for one in self._observations.now() if one.tenant == tenant)
+        return self._inner.basis(tenant, principal_id), observed
 
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
         """See ``ports.PolicyEngine.stands``. What was let go by observation falls with it."""

@@ -33,12 +33,15 @@ from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
 from gateway.policy.gate import Gate
 from gateway.policy.inspection import self_test
+from gateway.policy.menu import hidden_of
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.request import allowed_seconds, encode, steps_of
 from gateway.reasons import Reason
 
 STAMP: Final = "handrail_bundle"
-"""Package of the module that states the digest. It is outside of what a bundle may fill."""
+"""Package of the module that states the digest. It is outside of what a bundle may fill, as the next one is."""
+MENU: Final = "handrail_menu"
+"""Package of the module that states what a menu may not show: apart, for a question evaluates a whole package."""
 PREFIX: Final = "handrail/"
 """Policy ids of ours in the server."""
 PUSH_SECONDS: Final = 10.0
@@ -147,6 +150,21 @@ class OpaEngine:
             return deny_all(steps, exc.reason, digest)
         return decide(steps, answer, digest)
 
+    async def hidden(self, menu: Mapping[str, Any]) -> frozenset[str]:
+        """See ``ports.PolicyEngine.hidden``. The breaker hears nothing of it: how long a list takes must not keep
+        anybody from a decision."""
+        raw = encode(menu, self._input_max_bytes)
+        if self._breaker.state(self._clock()) is Circuit.OPEN:
+            raise EngineUnavailable("OPA failed to answer; it is left alone for a moment")
+        try:
+            async with asyncio.timeout(allowed_seconds(self._deadline_seconds, len(raw))), self._gate.open():
+                if self._doubted:
+                    raise EngineUnavailable("OPA does not hold the active bundle")
+                answer = await self._ask(raw, self.digest, MENU, "hidden")
+        except TimeoutError:
+            raise EvaluationFailed(Reason.POLICY_TIMEOUT, "deadline") from None
+        return hidden_of(steps_of(menu), answer)
+
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
         """Report to the breaker whether the server answered. That a policy fails to evaluate is an answer."""
@@ -226,8 +244,8 @@ class OpaEngine:
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, raw: bytes, digest: str) -> Any:
-        """The decisions for an input as JSON, by the bundle ``digest``; ``None`` where they are undefined.
+    async def _ask(self, raw: bytes, digest: str, package: str = STAMP, member: str = "decisions") -> Any:
+        """What the bundle ``digest`` says of an input as JSON; ``None`` where it is undefined.
 
         Raises:
             EvaluationFailed: OPA could not evaluate the policy.
@@ -235,18 +253,18 @@ class OpaEngine:
         """
         if not digest:
             raise EngineUnavailable("no bundle is active")
-        answer = await self._query(raw)
+        answer = await self._query(raw, package)
         result = answer.get("result") if isinstance(answer, dict) else None
         if not isinstance(result, dict) or result.get("digest") != digest:
-            self._doubted = True
+            self._doubted = self._doubted or package == STAMP
             raise EngineUnavailable("OPA did not answer by the active bundle")
-        return result.get("decisions")
+        return result.get(member)
 
-    async def _query(self, raw: bytes) -> Any:
+    async def _query(self, raw: bytes, package: str) -> Any:
         """Ask, and ask again where no answer came: a question changes nothing, so it may be asked twice."""
         for pause in (*RETRY_PAUSES_SECONDS, None):
             try:
-                return await self._client.query_rule(orjson.Fragment(raw), STAMP, query_params=_STRICT)
+                return await self._client.query_rule(orjson.Fragment(raw), package, query_params=_STRICT)
             except aiohttp.ClientResponseError as exc:
                 if exc.status in {400, 500}:
                     raise EvaluationFailed(Reason.POLICY_ERROR, f"OPA answered {exc.status}") from None
@@ -346,12 +364,14 @@ def _wanted(bundle: Bundle, holder: Holder) -> dict[str, str]:
     """
     digest = f'digest := "{bundle.digest}"'
     stamp = "\n\n".join([f"package {STAMP}", digest, _holds(holder), f"decisions := data.{ROOT}.decisions"]) + "\n"
+    menu = "\n\n".join([f"package {MENU}", digest, f"hidden := data.{ROOT}.hidden"]) + "\n"
     data = {f"{PREFIX}{STAMP}/{package}": source for package, source in literals.modules(bundle).items()}
-    return {**{PREFIX + module.path: module.source for module in bundle.modules}, **data, PREFIX + STAMP: stamp}
+    rules = {PREFIX + module.path: module.source for module in bundle.modules}
+    return {**rules, **data, PREFIX + MENU: menu, PREFIX + STAMP: stamp}
 
 
 def _ours(package: str) -> bool:
-    return package in {ROOT, STAMP} or package.startswith((f"{ROOT}.", f"{STAMP}."))
+    return package.partition(".")[0] in {ROOT, STAMP, MENU}
 
 
 def _refusals(name: str, exc: opa_errors.RegoParseError) -> list[Problem]:

@@ -83,12 +83,11 @@ class EvaluatorPool:
             EvaluationFailed: ``policy.error`` or ``policy.timeout``.
             EngineUnavailable: no process was free in time.
         """
-        process = await self._take()
-        try:
-            answer = await process.ask(b"E" + raw, allowed_seconds(self._deadline_seconds, len(raw)))
-        finally:
-            self._give_back(process)
-        return None if answer is None else _read(answer)
+        return await self._ask(b"E", raw)
+
+    async def hidden(self, raw: bytes) -> Any:
+        """The same of ``data.handrail.hidden`` for a menu; ``None`` also where the bundle has no such rule."""
+        return await self._ask(b"H", raw)
 
     async def evaluate_many(self, raws: Sequence[bytes]) -> list[Any]:
         """:meth:`evaluate` for many inputs at the price of one question; for work that nobody waits for.
@@ -142,6 +141,14 @@ class EvaluatorPool:
     def busy(self) -> tuple[EvaluatorProcess, ...]:
         """The processes that are at work."""
         return tuple(self._busy)
+
+    async def _ask(self, kind: bytes, raw: bytes) -> Any:
+        process = await self._take()
+        try:
+            answer = await process.ask(kind + raw, allowed_seconds(self._deadline_seconds, len(raw)))
+        finally:
+            self._give_back(process)
+        return None if answer is None else _read(answer)
 
     # --- the pool ----------------------------------------------------------------------------------------------------
 

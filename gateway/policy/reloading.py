@@ -33,6 +33,9 @@ class Backend(Protocol):
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """See ``ports.PolicyEngine``."""
 
+    async def hidden(self, menu: Mapping[str, Any]) -> frozenset[str]:
+        """See ``ports.PolicyEngine``."""
+
     async def maintain(self) -> None:
         """Called every reload interval."""
 
@@ -142,6 +145,14 @@ class ReloadingEngine:
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """See ``ports.PolicyEngine.decide``."""
         return await self._backend.decide(policy_input)
+
+    async def hidden(self, menu: Mapping[str, Any]) -> frozenset[str]:
+        """See ``ports.PolicyEngine.hidden``."""
+        return await self._backend.hidden(menu)
+
+    def basis(self, tenant: str, principal_id: str) -> str:  # noqa: ARG002
+        """See ``ports.PolicyEngine.basis``."""
+        return self.digest
 
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:  # noqa: ARG002
         """See ``ports.PolicyEngine.stands``."""

@@ -7,7 +7,7 @@ else the active bundle decides as ever, and a shadow may look on.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -178,6 +178,21 @@ class TrialEngine:
         active = loosen_all(policy_input, active, self._observations, self._severity)
         found = loosen_all(policy_input, found, self._observations, self._severity)
         return {step_id: stricter(said, found[step_id]) for step_id, said in active.items()}
+
+    async def hidden(self, menu: Mapping[str, Any]) -> Collection[str]:
+        """See ``ports.PolicyEngine.hidden``. Neither a shadow nor a canary's counts hear of it."""
+        canary = self._trial.canary
+        phase = self._trial.phase(menu["tenant"], menu["principal"]["id"])
+        if canary is None or phase is Phase.OUTSIDE:
+            return await self._active.hidden(menu)
+        found = await self._candidate.hidden(canary.digest, menu)
+        return found if phase is Phase.INSIDE else {*found, *await self._active.hidden(menu)}
+
+    def basis(self, tenant: str, principal_id: str) -> Hashable:
+        """See ``ports.PolicyEngine.basis``."""
+        phase, canary = self._trial.phase(tenant, principal_id), self._trial.canary
+        bundle = "" if canary is None or phase is Phase.OUTSIDE else canary.digest
+        return self._active.basis(tenant, principal_id), phase, bundle
 
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
         """See ``ports.PolicyEngine.stands``. What a candidate decided stands while it decides for this principal; what

@@ -8,6 +8,7 @@ operation byte and a body.
   load, once.
 - ``S`` body ``[[path, source]]``: the syntax trees, as regorus gives them.
 - ``E`` body the policy input: evaluate ``data.handrail.decisions``.
+- ``H`` body a menu: evaluate ``data.handrail.hidden``, which a bundle need not have.
 - ``M`` body policy inputs, each behind its length: evaluate one after the other, each in its own
   time. The answer's body is an answer for each (``+``, ``?`` or ``-``), behind its length.
 
@@ -29,6 +30,7 @@ from typing import Any
 import regorus
 
 RULE = "data.handrail.decisions"
+HIDDEN = "data.handrail.hidden"
 UNDEFINED = '"<undefined>"'
 
 
@@ -64,24 +66,39 @@ class Evaluator:
         self._engine = self._pristine.clone()
         with contextlib.suppress(Exception):  # an empty input may be an error to a rule; the self-test is the judge
             self.evaluate(b"{}")
+        self._hides = has_rule(self._pristine.clone(), HIDDEN)
         limit_growth(load["memory_bytes"])
 
     def allowed_seconds(self, size_bytes: int) -> float:
         """How long the evaluation of an input may take."""
         return self._alarm_seconds * (1 + size_bytes // self._alarm_bytes)
 
-    def evaluate(self, body: bytes) -> str | None:
-        """The decisions as JSON text, or ``None`` where they are undefined."""
+    def hidden(self, body: bytes) -> str | None:
+        """What a menu may not show, as JSON text, or ``None`` where the bundle does not say."""
+        return self.evaluate(body, HIDDEN) if self._hides else None
+
+    def evaluate(self, body: bytes, rule: str = RULE) -> str | None:
+        """A rule's value as JSON text, or ``None`` where it is undefined."""
         try:
             self._engine.set_input_json(body.decode("utf-8"))
-            result: str = self._engine.eval_rule_as_json(RULE)
+            result: str = self._engine.eval_rule_as_json(rule)
             if result == UNDEFINED:
                 # A policy may also *answer* this very string; a query tells the two apart.
-                return result if json.loads(self._engine.eval_query_as_json(RULE)).get("result") else None
+                return result if json.loads(self._engine.eval_query_as_json(rule)).get("result") else None
         except Exception:
             self._engine = self._pristine.clone()
             raise
         return result
+
+
+def has_rule(loaded: Any, rule: str) -> bool:
+    """Whether an engine knows a rule, whatever its value is."""
+    loaded.set_input_json("{}")
+    try:
+        loaded.eval_rule_as_json(rule)
+    except Exception as exc:  # noqa: BLE001 (whatever an engine raises)
+        return not str(exc).startswith("not a valid rule path")
+    return True
 
 
 def many(evaluator: Evaluator, body: bytes) -> bytes:
@@ -130,9 +147,9 @@ def serve() -> None:
         frame = read(int.from_bytes(read(4), "big"))
         kind, body = frame[:1], frame[1:]
         try:
-            if kind == b"E" and evaluator is not None:
+            if kind in {b"E", b"H"} and evaluator is not None:
                 signal.setitimer(signal.ITIMER_REAL, evaluator.allowed_seconds(len(body)))
-                result = evaluator.evaluate(body)
+                result = evaluator.evaluate(body) if kind == b"E" else evaluator.hidden(body)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 answer(b"?") if result is None else answer(b"+", result.encode())
             elif kind == b"M" and evaluator is not None:

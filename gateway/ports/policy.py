@@ -1,6 +1,6 @@
 """The engine that evaluates policy."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, Protocol
 
 from gateway.model import Decision
@@ -25,6 +25,17 @@ class PolicyEngine(Protocol):
             with ``policy.error``, ``policy.timeout``, ``policy.unavailable``, ``policy.obligation``, ``policy.input``
             or ``policy.undecided``.
         """
+
+    async def hidden(self, menu: Mapping[str, Any]) -> Collection[str]:
+        """Which of the steps of a menu (docs/policies.md) no call could make: it would be denied to this principal
+        whatever its arguments and its purpose are. Counts nowhere, and is no decision.
+
+        Raises:
+            policy.error, policy.timeout, policy.unavailable, policy.input: nobody can tell.
+        """
+
+    def basis(self, tenant: str, principal_id: str) -> Hashable:
+        """What the answer to a menu rests on beside the menu itself: an answer holds as long as this is equal."""
 
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
         """Whether a decision made earlier would be made the same way now: by a bundle that decides for this principal,

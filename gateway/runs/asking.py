@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.manifest import MESSAGES
+from gateway.manifest import MESSAGES, Manifest
 from gateway.model import Principal, RunTurn
 from gateway.offered_tools import OfferedTool, Tools
 from gateway.permissions import Permission, permits
@@ -69,7 +69,9 @@ class Asking:
         person = await self.person()
         name = self._brain(person, turn.brain, away)
         brain = self.parts.settings.brains[name]
-        body = conversation.question(brain.model, self._longest(name, turn), self.asked, self.offered(person), messages)
+        body = conversation.question(
+            brain.model, self._longest(name, turn), self.asked, await self._shown(person), messages
+        )
         action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
         if people:
             action["data_subjects"] = list(people)
@@ -134,17 +136,27 @@ class Asking:
 
     def offered(self, person: Principal) -> Mapping[str, OfferedTool]:
         """The tools that the model may call: what the person may use now, of the hands that the run is about."""
+        return self.tools.offered(self._manifests(person))
+
+    async def _shown(self, person: Principal) -> Mapping[str, OfferedTool]:
+        """Those of them that the model is told of. Who calls another is judged, and hears what policy says."""
+        manifests = self._manifests(person)
+        hidden = await self.parts.menus.hidden(person, manifests)
+        offered = self.tools.offered(manifests)
+        return {name: one for name, one in offered.items() if one.action not in hidden.get(one.hand, ())}
+
+    def _manifests(self, person: Principal) -> Sequence[Manifest]:
         listed = self.parts.pipeline.hands.listed(person)
         models = {brains.hand_of(name, one) for name, one in self.parts.settings.brains.items()}
         wanted = self.run.hands
-        return self.tools.offered(
+        return [
             manifest
             for manifest in listed
             if not manifest.model
             and not manifest.client
             and manifest.hand not in models
             and (wanted is None or manifest.hand in wanted)
-        )
+        ]
 
     def count_unknown(self, person: Principal) -> None:
         """Record that a model called what it was not offered."""

@@ -12,6 +12,7 @@ from gateway.approvals.withdrawal import withdraw
 from gateway.connector import signed_plan
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
+from gateway.menus import Menus
 from gateway.model import RUNS, Principal, RunTurn, Shown, TurnKind
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
@@ -61,6 +62,7 @@ class Parts:
     pipeline: Pipeline
     store: RunStore
     locks: PlanLocks
+    menus: Menus
     gateway: str
     """This gateway's id."""
     clock: Callable[[], float]

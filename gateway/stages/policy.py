@@ -1,7 +1,7 @@
 """Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,10 +13,10 @@ from gateway.arguments import amount
 from gateway.canonical import Written, canonical
 from gateway.commitments import commit
 from gateway.errors import Malformed, Refused
-from gateway.manifest import EVERY_KIND, Manifest, SideEffects
+from gateway.manifest import EVERY_KIND, ActionManifest, Manifest, SideEffects
 from gateway.mcp_methods import needs_its_client
 from gateway.messages_api import showing
-from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, RunTurn, StepStatus
+from gateway.model import MILLIONTHS, Decision, DecisionReason, Effect, Obligations, Principal, RunTurn, StepStatus
 from gateway.personal_data import SECRET_KIND, Scanner, first_change, taken_out
 from gateway.ports import Contexts, PolicyEngine
 from gateway.questions import Question
@@ -201,19 +201,17 @@ def build_input(
     Args:
         before: from ``Contexts.consider``.
     """
-    principal = plan.plan.principal
-    hands: dict[str, dict[str, Any]] = {}
+    hands: dict[str, tuple[Manifest, list[str]]] = {}
     for state in states:
         if state.manifest is None:
             raise RuntimeError("a step reaches the policy only with a manifest")
-        hand = hands.setdefault(state.step.hand, _hand_document(state.manifest))
-        hand["actions"][state.step.action] = _action_document(state.manifest, state.step.action)
+        hands.setdefault(state.step.hand, (state.manifest, []))[1].append(state.step.action)
     return {
         "v": 1,
         "tenant": plan.plan.tenant,
         "environment": settings.environment,
         "now": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "principal": {"id": principal.id, "tenant": principal.tenant, "roles": sorted(map(str, principal.roles))},
+        "principal": principal_document(plan.plan.principal),
         "plan": {
             "id": plan.plan.plan_id,
             "context_id": plan.plan.context_id,
@@ -234,7 +232,7 @@ def build_input(
             }
             for state in states
         ],
-        "hands": hands,
+        "hands": {hand: hand_document(manifest, actions) for hand, (manifest, actions) in hands.items()},
         "context": {
             "data_region": settings.data_region,
             **before,
@@ -289,18 +287,23 @@ def _amount(state: StepState) -> float:
     return amount(state.args, state.manifest.actions[state.step.action])
 
 
-def _hand_document(manifest: Manifest) -> dict[str, Any]:
+def principal_document(principal: Principal) -> dict[str, Any]:
+    """Who asks, as the policy input has it."""
+    return {"id": principal.id, "tenant": principal.tenant, "roles": sorted(map(str, principal.roles))}
+
+
+def hand_document(manifest: Manifest, actions: Iterable[str]) -> dict[str, Any]:
+    """The operator's word on a hand and some of its actions, as the policy input has it."""
     return {
         "region": manifest.region,
         "trust": str(manifest.trust),
         "labels": list(manifest.labels),
         "manifest_digest": manifest.digest,
-        "actions": {},
+        "actions": {name: _action_document(manifest.actions[name]) for name in actions},
     }
 
 
-def _action_document(manifest: Manifest, name: str) -> dict[str, Any]:
-    action = manifest.actions[name]
+def _action_document(action: ActionManifest) -> dict[str, Any]:
     return {
         "side_effects": str(action.side_effects),
         "idempotent": action.idempotent,

@@ -164,3 +164,19 @@ test_a_planted_link_in_a_content_is_held if {
 	}
 	"provenance.link" in found
 }
+
+test_a_menu_hides_what_the_rules_hide if {
+	menu := {
+		"principal": {"id": "bot", "roles": ["agent", "author"]},
+		"steps": [{"id": action, "hand": "git", "action": action} | some action in ["git_status", "git_commit", "git_push"]],
+		"hands": {"git": {"actions": {
+			"git_status": {"side_effects": "none"},
+			"git_commit": {"side_effects": "reversible"},
+			"git_push": {"side_effects": "external"},
+		}}},
+	}
+	found := handrail.hidden with input as menu
+	found == {"git_push"}
+	apart := handrail.hidden with input as menu with data.handrail.separation.conflicts as [{"roles": ["agent", "author"]}]
+	apart == {"git_push", "git_commit"}
+}

@@ -1,6 +1,7 @@
 """Resources that clients watch, and lists that change, through a whole gateway."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from mcp.types import (
     ResourceUpdatedNotification,
     SubscribeRequest,
     SubscribeRequestParams,
+    ToolListChangedNotification,
     UnsubscribeRequest,
     UnsubscribeRequestParams,
 )
@@ -19,11 +21,12 @@ from mcp.types import (
 from gateway.errors import Refused, Unavailable
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.ingress.mcp.calls import Calls
-from gateway.ingress.mcp.subscriptions import WATCHED_MAX, Subscriber, _Session, _Stream
+from gateway.ingress.mcp.listeners import Session, Stream, Subscriber
+from gateway.ingress.mcp.subscriptions import WATCHED_MAX
 from gateway.model import Principal, Role
 from gateway.reasons import Reason
 from tests.hands.servers.talker import ERAS, Talker, refusing
-from tests.hands.talk_support import Person, client, talking
+from tests.hands.talk_support import Person, client, talking, text
 from tests.until import until
 
 NO_WATCHING = """package handrail
@@ -34,6 +37,18 @@ decisions contains decision if {
 	some step in input.steps
 	step.action == "resources/subscribe"
 	decision := {"step": step.id, "effect": "deny", "reasons": [{"code": "t.no", "message": "No."}]}
+}
+"""
+NO_TOUCHING = """package handrail
+
+decisions contains decision if {
+	some id in hidden
+	decision := {"step": id, "effect": "deny", "reasons": [{"code": "t.no", "message": "No."}]}
+}
+
+hidden contains step.id if {
+	some step in input.steps
+	step.action == "touch"
 }
 """
 ONE = "note://one"
@@ -138,6 +153,31 @@ async def test_a_session_and_a_principal_watch_only_so_much(server, tmp_path):
                     pass
 
 
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_tool_that_policy_denies_in_any_case_is_not_listed_and_its_call_is_judged(server, mode, tmp_path):
+    """And who was given the list is told when it is another one."""
+    person = Person()
+    async with talking(server, tmp_path, NO_TOUCHING) as endpoint, client(endpoint, mode, person) as made:
+        assert made.server_capabilities.tools.list_changed is True
+        listed = [tool.name for tool in (await made.list_tools()).tools]
+        assert listed
+        assert "touch" not in listed
+        called = await made.call_tool("touch", {"uri": ONE})
+        assert called.is_error
+        assert "t.no: No." in text(called)
+        async with contextlib.AsyncExitStack() as streams:
+            if mode == "auto":
+                changes = await streams.enter_async_context(made.listen(tools_list_changed=True))
+            (tmp_path / "policy" / "handrail" / "questions.rego").write_text("package handrail.nothing\n")
+            if mode == "auto":
+                async with asyncio.timeout(20):
+                    await anext(changes)
+            else:
+                await until(lambda: any(isinstance(one, ToolListChangedNotification) for one in person.heard))
+        assert "touch" in [tool.name for tool in (await made.list_tools()).tools]
+        assert not (await made.call_tool("touch", {"uri": ONE})).is_error
+
+
 async def test_who_may_not_be_told_any_more_is_not():
     """Revoked, say, or frozen, since the watch began."""
     told, stands = [], {"u": True, "v": True, "w": True}
@@ -154,8 +194,8 @@ async def test_who_may_not_be_told_any_more_is_not():
             raise Unavailable(Reason.LOG_UNAVAILABLE)
         return stands[uri]
 
-    session, bells = _Session(SimpleNamespace(session=Told())), (asyncio.Event(), asyncio.Event())
-    stream = _Stream(SimpleNamespace(session=Told(), request_id=1), bells)
+    session, bells = Session(SimpleNamespace(session=Told())), (asyncio.Event(), asyncio.Event())
+    stream = Stream(SimpleNamespace(session=Told(), request_id=1), bells)
     watched = {one: Subscriber(one, session.changed, session.lost, partial(may_hear, one)) for one in stands}
     session.watched |= watched
     stands |= {"v": False, "w": None}

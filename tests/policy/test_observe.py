@@ -275,6 +275,12 @@ class Inner:
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         return {one["id"]: dataclasses.replace(self.said, step_id=one["id"]) for one in policy_input["steps"]}
 
+    async def hidden(self, menu: Mapping[str, Any]) -> set[str]:
+        return {one["id"] for one in menu["steps"]}
+
+    def basis(self, tenant: str, principal_id: str) -> str:
+        return self.digest
+
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
         return decision.policy_digest == self.digest
 
@@ -298,6 +304,21 @@ async def test_only_steps_on_the_observed_hand_are_let_go_and_each_is_counted() 
     assert counted == [("default", "known", Effect.DENY)]
     critical = ObservingEngine(Inner("deny", "a.critical"), sky.observations)
     assert (await critical.decide(ask(step("a"))))["a"].effect is Effect.DENY
+
+
+async def test_nothing_of_an_observed_hand_is_hidden_while_it_is() -> None:
+    sky = Sky(proposal("known", until=2_000.0))
+    engine = ObservingEngine(Inner("deny", "a.high"), sky.observations)
+    asked = ask(step("a"), step("b", hand="other"))
+    before = engine.basis("default", "bot")
+    await sky.observations.refresh()
+    assert await engine.hidden(asked) == {"b"}
+    assert await engine.hidden({**asked, "tenant": "acme"}) == {"a", "b"}
+    assert engine.basis("default", "bot") != before
+    assert engine.basis("acme", "bot") == before
+    sky.wall = 2_000.0
+    assert await engine.hidden(asked) == {"a", "b"}
+    assert engine.basis("default", "bot") == before
 
 
 async def test_what_was_let_go_and_has_not_run_yet_falls_with_the_observation() -> None:

@@ -999,6 +999,17 @@ class testing_only_ClientSteps:  # noqa: N801
         return {}
 
 
+class testing_only_Menus:  # noqa: N801
+    """What is hidden, by principal's id; and for whom it was asked."""
+
+    def __init__(self) -> None:
+        self.hides: dict[str, Mapping[str, Collection[str]]] = {}
+
+    async def hidden(self, principal: Principal, manifests: Sequence[Manifest]) -> Mapping[str, Collection[str]]:
+        listed = {manifest.hand for manifest in manifests}
+        return {hand: names for hand, names in self.hides.get(principal.id, {}).items() if hand in listed}
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -1031,6 +1042,7 @@ class testing_only_Gateway:  # noqa: N801
         self.dead_letters = testing_only_DeadLetters()
         self.undelivered = testing_only_Undelivered()
         self.runs = testing_only_Runs()
+        self.menus = testing_only_Menus()
         self.managed_agents = testing_only_ManagedAgents()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]

@@ -391,6 +391,28 @@ async def test_no_key_changes_while_the_log_cannot_be_written(
     assert gateway.keyset.changed == []
 
 
+async def test_what_somebody_is_shown_of_the_hands(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"description": "", "side_effects": "none", "idempotent": True, "args_schema": {}}
+    actions = [{"name": name, **about} for name in ("a", "b")]
+    described = [{**one, "actions": actions} for one in gateway.hands.describe("default")]
+    monkeypatch.setattr(gateway.hands, "describe", lambda _tenant: described)
+    gateway.hands.manifests = [one for one in gateway.hands.manifests if one.hand == "clock"]
+    gateway.menus.hides["bot"] = {"clock": {"b"}}
+
+    async def shown(role: Role | str, **query: str) -> dict[str, list[str]]:
+        answer = await client.get("/v1/hands", params=query, headers=token(role))
+        assert answer.status_code == 200
+        return {hand["id"]: [one["name"] for one in hand["actions"]] for hand in answer.json()["hands"]}
+
+    assert await shown(Role.OPERATOR) == {"git": ["a", "b"], "clock": ["a", "b"]}, "an operator's own list is whole"
+    assert await shown(Role.AUTHOR, principal="bot") == {"clock": ["a"]}, "what is not pinned is in no list"
+    assert await shown(Role.OPERATOR, principal="eve") == {"clock": ["a", "b"]}
+    refused = await client.get("/v1/hands", params={"principal": "bot"}, headers=token(Role.AGENT))
+    assert (refused.status_code, refused.json()["code"]) == (403, "auth.forbidden")
+
+
 async def test_a_hand_outside_the_scope_looks_absent(client: httpx2.AsyncClient) -> None:
     listed = (await client.get("/v1/hands", headers=token("scoped"))).json()["hands"]
     assert [hand["id"] for hand in listed] == ["clock"]

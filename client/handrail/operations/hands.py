@@ -4,9 +4,9 @@ from handrail.exchange import Operation, document_if_any, get, listed, post
 from handrail.views import Json
 
 
-def hands() -> Operation[list[Json]]:
-    """The hands, their states and actions."""
-    return listed((yield get("hands")), "hands")
+def hands(principal: str | None = None) -> Operation[list[Json]]:
+    """The hands, their states and actions; or those that are in the lists of another principal."""
+    return listed((yield get("hands", query={"principal": principal})), "hands")
 
 
 def hand(hand_id: str) -> Operation[Json]:

@@ -16,6 +16,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.freeze import Concern
 from gateway.ingress.mcp.requests import ONE_CALL
 from gateway.ingress.plans import Submits
+from gateway.menus import Menus
 from gateway.model import PlanStatus, Principal, UnverifiedPlan
 from gateway.ports import AuditLog, Directory, Freezes, Hands, Signer
 from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
@@ -84,6 +85,10 @@ class GatewayParts(Protocol):
     @property
     def hands(self) -> Hands:
         """The registry."""
+
+    @property
+    def menus(self) -> Menus:
+        """What callers are not shown."""
 
     @property
     def pipeline(self) -> Pipeline:

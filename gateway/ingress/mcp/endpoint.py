@@ -25,6 +25,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
 from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
+from gateway.ingress.mcp.listeners import Listed
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
 from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.reissues import Reissues
@@ -37,6 +38,7 @@ from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tasks import Made, Tasks, as_task, patience_of
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
+from gateway.menus import Hidden
 from gateway.model import Principal
 from gateway.offered_tools import OfferedTool, Tools
 from gateway.reasons import Reason
@@ -196,8 +198,12 @@ class McpIngress:
         if params is not None and params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "Invalid cursor")
         with guarded("tools/list"):
+            caller, hand = self.caller(ctx), hand_of(scope_of(ctx))
+            await self._subscriptions.listed(ctx, Listed.TOOLS)
+            hidden = await self.hidden(caller, self.manifests(caller, hand))
             offered = self._offered(ctx)
-        return types.ListToolsResult(tools=[entry.tool for entry in offered.values()])
+        shown = [entry.tool for entry in offered.values() if entry.action not in hidden.get(entry.hand, ())]
+        return types.ListToolsResult(tools=shown)
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
@@ -300,7 +306,8 @@ class McpIngress:
         return self._principal(scope_of(ctx))
 
     def _offered(self, ctx: ServerRequestContext[Any]) -> Mapping[str, OfferedTool]:
-        """The tools of the endpoint that this very message came to."""
+        """The tools of the endpoint that this very message came to, hidden ones too: who calls one is judged, and hears
+        what policy says."""
         scope = scope_of(ctx)
         hand = hand_of(scope)
         return self._tools.offered(self.manifests(self._principal(scope), hand), alone=hand is not None)
@@ -309,6 +316,14 @@ class McpIngress:
         """What the caller may use of all hands, or of one."""
         listed = [manifest for manifest in self._gateway.hands.listed(caller) if not manifest.client]
         return listed if hand is None else [manifest for manifest in listed if manifest.hand == hand]
+
+    async def hidden(self, caller: Principal, manifests: Sequence[Manifest]) -> Hidden:
+        """See :meth:`Menus.hidden`."""
+        return await self._gateway.menus.hidden(caller, manifests)
+
+    async def listed(self, ctx: ServerRequestContext[Any], listed: Listed) -> None:
+        """See :meth:`Subscriptions.listed`."""
+        await self._subscriptions.listed(ctx, listed)
 
     def count(self, caller: Principal, reason: Reason) -> None:
         """Record a refusal of something that never became a plan."""

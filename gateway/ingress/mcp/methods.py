@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import HandrailError
 from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
+from gateway.ingress.mcp.listeners import Listed
 from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import told
@@ -79,6 +80,9 @@ class GovernedServer(Server[Any]):
         }
         update = {name: None for name, missing in absent.items() if missing}
         told = capabilities.model_copy(update={**update, **of_tasks(named.get("protocol_version"))})
+        for lists in (told.tools, told.prompts):
+            if lists is not None:
+                lists.list_changed = True  # sessions are told of the lists that they were given
         if told.resources is not None:
             # Resources are listed by asking their server each time: nobody here knows when that would say others.
             watched = bool(told.resources.subscribe) and McpMethod.RESOURCES_SUBSCRIBE in methods
@@ -127,6 +131,9 @@ class _Endpoint:
 class Ingress(Asks, Protocol):
     """What these handlers ask of the ingress."""
 
+    async def listed(self, ctx: ServerRequestContext[Any], listed: Listed) -> None:
+        """A client was given a list."""
+
     @property
     def talks(self) -> Talks:
         """The calls whose clients can be talked to."""
@@ -174,14 +181,16 @@ class Methods:
     async def list_templates(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        """The templates that were pinned."""
+        """The templates that were pinned, of hands whose resources the caller may read."""
         with guarded("resources/templates/list"):
             endpoint = self._endpoint(ctx, params, *RESOURCE_METHODS)
+            hidden = await self._ingress.hidden(endpoint.caller, [*endpoint.hands.values()])
             templates = [
                 types.ResourceTemplate.model_validate(
                     {**one, "uriTemplate": endpoint.uri(hand, one["uriTemplate"])}, by_name=False
                 )
                 for hand, manifest in endpoint.hands.items()
+                if McpMethod.RESOURCES_READ not in hidden.get(hand, ())
                 for one in _pinned(manifest, McpMethod.RESOURCES_READ, TEMPLATES)
             ]
             return types.ListResourceTemplatesResult(resource_templates=templates, ttl_ms=0, cache_scope="private")
@@ -189,12 +198,15 @@ class Methods:
     async def list_prompts(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
     ) -> types.ListPromptsResult:
-        """The prompts that were pinned."""
+        """The prompts that were pinned, of hands of which the caller may get any."""
         with guarded("prompts/list"):
             endpoint = self._endpoint(ctx, params, McpMethod.PROMPTS_GET)
+            await self._ingress.listed(ctx, Listed.PROMPTS)
+            hidden = await self._ingress.hidden(endpoint.caller, [*endpoint.hands.values()])
             prompts = [
                 types.Prompt.model_validate({**prompt, "name": name}, by_name=False)
-                for name, (_, prompt) in endpoint.prompts().items()
+                for name, (hand, prompt) in endpoint.prompts().items()
+                if McpMethod.PROMPTS_GET not in hidden.get(hand, ())
             ]
             return types.ListPromptsResult(prompts=prompts, ttl_ms=0, cache_scope="private")
 

@@ -16,6 +16,7 @@ from starlette.types import Scope
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import Manifest
+from gateway.menus import Hidden
 from gateway.model import Principal
 from gateway.reasons import TEXTS, Reason
 
@@ -41,6 +42,9 @@ class Asks(Protocol):
 
     def manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
         """What the caller may use of all hands, or of one."""
+
+    async def hidden(self, caller: Principal, manifests: Sequence[Manifest]) -> Hidden:
+        """What of them the caller is not shown."""
 
     async def submit(
         self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str

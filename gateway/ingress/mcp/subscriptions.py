@@ -6,194 +6,37 @@ its session's stream, one of the stateless era on the stream that ``subscription
 """
 
 import asyncio
-import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-import structlog
 from mcp import MCPError, types
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from gateway.canonical import canonical
-from gateway.conversations import Unanswered
-from gateway.errors import HandrailError, Unavailable
+from gateway.errors import HandrailError
 from gateway.ingress.mcp.calls import Calls
 from gateway.ingress.mcp.failures import Failed, error_of, no_resource, refusal
+from gateway.ingress.mcp.listeners import LOOK_SECONDS, Bells, Listed, Session, Stream, Subscriber
 from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of, session_of
 from gateway.ingress.mcp.results import told
 from gateway.ingress.mcp.uris import inward
 from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, McpMethod, is_method
+from gateway.menus import Hidden
 from gateway.model import Principal, StepStatus
 from gateway.reasons import Reason
-
-_log = structlog.get_logger(__name__)
 
 WATCHED_MAX: Final = 32
 """Resources that one session, or one stream, watches."""
 STREAMS_PER_PRINCIPAL_MAX: Final = 8
-LOOK_SECONDS: Final = 2.0
-"""How often a stream looks whether its caller is offered other things."""
 STREAM_SECONDS: Final = 3600.0
 """After so long a stream ends, and its client has to say anew who it is."""
 
 
-class Subscriber:
-    """``Conversation`` of a call that watches a resource, and its ``Watcher`` from then on."""
-
-    log_level: str | None = None
-
-    def __init__(
-        self,
-        uri: str,
-        changed: "Callable[[Subscriber], None]",
-        lost: "Callable[[Subscriber], None]",
-        stands: Callable[[], Awaitable[bool]],
-    ) -> None:
-        """
-        Args:
-            uri: as the client names it.
-            changed, lost: told of that.
-            stands: whether the client may still be told. Raises ``Unavailable``.
-        """
-        self.uri = uri
-        self.stands = stands
-        self.answers: frozenset[str] = frozenset()
-        self.handshake = False
-        self.cancelled = asyncio.Event()
-        self._changed = changed
-        self._lost = lost
-
-    async def ask(self, key: str, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
-        """See ``Conversation``: it has a client for changes alone."""
-        raise Unanswered
-
-    def progress(self, progress: float, total: float | None, message: str | None) -> None:
-        """See ``Conversation``."""
-
-    def log(self, level: str, logger: str | None, data: Any) -> None:
-        """See ``Conversation``."""
-
-    def visited(self, elicitation_id: str) -> None:
-        """See ``Conversation``."""
-
-    def updated(self, uri: str) -> None:  # noqa: ARG002 - the server's name for it
-        """See ``Watcher``."""
-        if not self.cancelled.is_set():
-            self._changed(self)
-
-    def lost(self) -> None:
-        """See ``Watcher``."""
-        if not self.cancelled.is_set():
-            self._lost(self)
-
-
-class _Session:
-    """What a session of the handshake era watches."""
-
-    def __init__(self, ctx: ServerRequestContext[Any]) -> None:
-        self.watched: dict[str, Subscriber] = {}
-        self._ctx = ctx
-        self._changed: dict[str, Subscriber] = {}
-        self._saying: asyncio.Task[None] | None = None
-
-    def changed(self, subscriber: Subscriber) -> None:
-        """Say so once the client takes it; once, however often it changed until then."""
-        self._changed[subscriber.uri] = subscriber
-        if self._saying is None or self._saying.done():
-            self._saying = asyncio.get_running_loop().create_task(self._say())
-
-    def lost(self, subscriber: Subscriber) -> None:
-        """Nobody says any more when it changes: that it may have is the last that is said."""
-        self._drop(subscriber)
-        self.changed(subscriber)
-
-    def end(self) -> None:
-        """The session is over."""
-        for subscriber in self.watched.values():
-            subscriber.cancelled.set()
-        self.watched.clear()
-        if self._saying is not None:
-            self._saying.cancel()
-
-    async def _say(self) -> None:
-        while self._changed:
-            uri, subscriber = self._changed.popitem()
-            try:
-                stands = await subscriber.stands()
-            except Unavailable as away:
-                _log.warning("a change is not told", reason=str(away.reason))
-                continue
-            if stands:
-                await self._ctx.session.send_resource_updated(uri)
-            else:
-                self._drop(subscriber)
-
-    def _drop(self, subscriber: Subscriber) -> None:
-        subscriber.cancelled.set()
-        if self.watched.get(subscriber.uri) is subscriber:
-            del self.watched[subscriber.uri]
-
-
-Bells = tuple[asyncio.Event, asyncio.Event]
-"""That there is something to say, and that the stream is over."""
-
-
-class _Stream:
-    """What a stream of the stateless era says."""
-
-    def __init__(self, ctx: ServerRequestContext[Any], bells: Bells) -> None:
-        self.meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
-        self._ctx = ctx
-        self._wake, self._over = bells
-        self._changed: dict[str, Subscriber] = {}
-
-    def changed(self, subscriber: Subscriber) -> None:
-        """Say so soon; once, however often it changed until then."""
-        self._changed[subscriber.uri] = subscriber
-        self._wake.set()
-
-    def lost(self, subscriber: Subscriber) -> None:  # noqa: ARG002 - whichever it is
-        """Nobody says any more when it changes: the stream is over."""
-        self._over.set()
-        self._wake.set()
-
-    async def more(self, seconds: float) -> bool:
-        """Wait that long, or until something changed, and say it; whether the stream goes on. It does not where its
-        client may not be told any more.
-
-        Raises:
-            Unavailable: that cannot be known.
-        """
-        if not self._over.is_set():
-            waiting = asyncio.ensure_future(self._wake.wait())
-            try:
-                await asyncio.wait({waiting}, timeout=seconds)
-            finally:
-                waiting.cancel()
-            self._wake.clear()
-            while self._changed:
-                uri, subscriber = self._changed.popitem()
-                if not await subscriber.stands():
-                    return False
-                params = types.ResourceUpdatedNotificationParams(uri=uri, _meta=self.meta)
-                await self.say(types.ResourceUpdatedNotification(params=params))
-        return not self._over.is_set()
-
-    async def say_offered(self, honoured: types.SubscriptionFilter) -> None:
-        """Say that other things are offered now."""
-        about = types.NotificationParams(_meta=self.meta)
-        if honoured.tools_list_changed:
-            await self.say(types.ToolListChangedNotification(params=about))
-        if honoured.prompts_list_changed:
-            await self.say(types.PromptListChangedNotification(params=about))
-
-    async def say(self, notification: Any) -> None:
-        """Send a notification on the stream."""
-        await self._ctx.session.send_notification(notification, related_request_id=self._ctx.request_id)
+Offered = tuple[Collection[str], Hidden]
+"""Digests of manifests, and what of them is hidden; equal where the same is offered."""
 
 
 class Reaches(Asks, Protocol):
@@ -209,7 +52,7 @@ class Subscriptions:
 
     def __init__(self, ingress: Reaches) -> None:
         self._ingress = ingress
-        self._sessions: dict[tuple[str, str, str], _Session] = {}
+        self._sessions: dict[tuple[str, str, str], Session] = {}
         self._streams: Counter[tuple[str, str]] = Counter()
         self._bells: set[Bells] = set()
         """Of the streams that are open."""
@@ -256,6 +99,20 @@ class Subscriptions:
                 subscriber.cancelled.set()
             return types.EmptyResult()
 
+    async def listed(self, ctx: ServerRequestContext[Any], listed: Listed) -> None:
+        """A client was given a list: its session, where it has one, is told from now on when that is another one."""
+        if ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            return
+        caller = self._ingress.caller(ctx)
+        if not session_of(ctx, caller)[-1]:
+            return
+        self._session(ctx, caller).follow(
+            listed,
+            partial(self._offered, ctx, caller),
+            await self._offered(ctx, caller),
+            partial(self._ingress.calls.may_hear, caller, None, context_id(ctx, caller)),
+        )
+
     async def listen(
         self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
@@ -282,7 +139,7 @@ class Subscriptions:
     async def _stream(
         self, ctx: ServerRequestContext[Any], caller: Principal, wanted: types.SubscriptionFilter, bells: Bells
     ) -> types.SubscriptionsListenResult:
-        stream, context = _Stream(ctx, bells), context_id(ctx, caller)
+        stream, context = Stream(ctx, bells), context_id(ctx, caller)
         subscribers: list[Subscriber] = []
         try:
             watched = []
@@ -302,12 +159,12 @@ class Subscriptions:
             acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=stream.meta)
             await stream.say(types.SubscriptionsAcknowledgedNotification(params=acknowledged))
             lists = bool(honoured.tools_list_changed or honoured.prompts_list_changed)
-            seen = self._offered(ctx, caller)
+            seen = await self._offered(ctx, caller)
             ends = asyncio.get_running_loop().time() + STREAM_SECONDS
             while asyncio.get_running_loop().time() < ends and await stream.more(
                 LOOK_SECONDS if lists else STREAM_SECONDS
             ):
-                now = self._offered(ctx, caller)
+                now = await self._offered(ctx, caller)
                 if now == seen:
                     continue
                 if not await self._ingress.calls.may_hear(caller, None, context):
@@ -320,17 +177,17 @@ class Subscriptions:
         return types.SubscriptionsListenResult(_meta=stream.meta)
 
     def _subscriber(
-        self, ctx: ServerRequestContext[Any], caller: Principal, uri: str, context: str, told: "_Session | _Stream"
+        self, ctx: ServerRequestContext[Any], caller: Principal, uri: str, context: str, told: Session | Stream
     ) -> Subscriber:
         located = self._located(ctx, caller, uri)
         hand = None if located is None else located[0]
         stands = partial(self._ingress.calls.may_hear, caller, hand, context)
         return Subscriber(uri, told.changed, told.lost, stands)
 
-    def _offered(self, ctx: ServerRequestContext[Any], caller: Principal) -> str:
-        """A digest of what this endpoint offers the caller now, as far as it was pinned."""
-        digests = sorted(one.digest for one in self._ingress.manifests(caller, hand_of(scope_of(ctx))))
-        return hashlib.sha256(canonical(digests)).hexdigest()
+    async def _offered(self, ctx: ServerRequestContext[Any], caller: Principal) -> Offered:
+        """What this endpoint offers the caller now, as far as it was pinned and is not hidden."""
+        manifests = self._ingress.manifests(caller, hand_of(scope_of(ctx)))
+        return {one.digest for one in manifests}, await self._ingress.hidden(caller, manifests)
 
     async def _watch(
         self, ctx: ServerRequestContext[Any], caller: Principal, context: str, subscriber: Subscriber
@@ -372,10 +229,10 @@ class Subscriptions:
             self._ingress.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
             raise MCPError(types.METHOD_NOT_FOUND, "Method not found")
 
-    def _session(self, ctx: ServerRequestContext[Any], caller: Principal) -> _Session:
+    def _session(self, ctx: ServerRequestContext[Any], caller: Principal) -> Session:
         key = session_of(ctx, caller)
         if (found := self._sessions.get(key)) is None:
-            found = self._sessions[key] = _Session(ctx)
+            found = self._sessions[key] = Session(ctx)
 
             def end() -> None:
                 self._sessions.pop(key, None)

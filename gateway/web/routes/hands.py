@@ -1,5 +1,6 @@
 """Hands: what is there, what changed since it was pinned, and the operator's yes to exactly what was looked at."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -11,15 +12,17 @@ from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
-from gateway.web.routing import Body, Endpoint, JsonResponse
+from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas_hands import HandDetail, HandList, PinRequest
 
 
 async def list_(request: Request, principal: Principal) -> Response:
-    """Every hand that is declared for the principal's tenant, within the principal's scope."""
-    query(request)
+    """Every hand that is declared for the principal's tenant, within the principal's scope; or of those what somebody
+    else is shown in lists."""
+    whose = query(request, "principal").get("principal")
     described = gateway_of(request.scope).hands.describe(principal.tenant)
-    return JsonResponse({"hands": [hand for hand in described if principal.may_use(hand["id"])]})
+    seen = [hand for hand in described if principal.may_use(hand["id"])]
+    return JsonResponse({"hands": seen if whose is None else await _shown_to(request, principal, whose, seen)})
 
 
 async def show(request: Request, principal: Principal) -> Response:
@@ -36,6 +39,27 @@ async def pin(request: Request, principal: Principal) -> Response:
     hands = gateway_of(request.scope).hands
     await hands.pin(hand_id, digest, principal)
     return JsonResponse(hands.describe_one(principal.tenant, hand_id))
+
+
+async def _shown_to(
+    request: Request, principal: Principal, whose: str, hands: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Which of some hands, with which of their actions, are in the lists of a principal.
+
+    Raises:
+        Refused: ``auth.forbidden``, ``request.not_found``.
+    """
+    if not permits(principal, Permission.POLICY_READ):
+        raise Refused(Reason.AUTH_FORBIDDEN, "what somebody else is shown")
+    gateway = gateway_of(request.scope)
+    person = await gateway.directory.principal(principal.tenant, whose)
+    listed = gateway.hands.listed(person)
+    hidden, usable = await gateway.menus.hidden(person, listed), {manifest.hand for manifest in listed}
+    return [
+        {**hand, "actions": [one for one in hand["actions"] if one["name"] not in hidden.get(hand["id"], ())]}
+        for hand in hands
+        if hand["id"] in usable
+    ]
 
 
 def _described(request: Request, principal: Principal) -> dict[str, Any]:
@@ -56,6 +80,10 @@ ENDPOINTS: Final = (
         tag="hands",
         summary="List hands.",
         handler=list_,
+        parameters=(
+            Parameter("principal", "What is in this principal's lists of tools; for who may read the policy."),
+        ),
+        problems=(Reason.REQUEST_NOT_FOUND,),
         answers={200: Body(JSON, HandList, "The declared hands that the caller may see.")},
     ),
     Endpoint(

@@ -78,11 +78,69 @@ unattended contains step.id if {
 }
 
 # METADATA
+# title: Steps of a menu that would be denied to this principal whatever the call is for
+hidden contains step.id if {
+	some step in input.steps
+	not usable(step)
+}
+
+# METADATA
+# scope: document
+# title: Whether some call of a step's action would not be denied here
+usable(step) if {
+	data.handrail.manifest.side_effects[step.id] == "none"
+	reader
+}
+
+usable(step) if {
+	id := step.id
+	data.handrail.manifest.actions[id]
+	some grant in possible
+	covers(grant, step)
+}
+
+# METADATA
+# title: Steps of a menu that a line covers for some purpose although their effects leave the organisation
+possibly_external contains step.id if {
+	some grant in possible
+	grant.external == true
+	some step in input.steps
+	covers(grant, step)
+}
+
+# METADATA
+# scope: document
+# title: Steps of a menu that a line lets happen without a person for some purpose
+possibly_unattended contains step.id if {
+	some grant in possible
+	grant.unattended == true
+	some step in input.steps
+	data.handrail.manifest.side_effects[step.id] in {"reversible", "irreversible"}
+	covers(grant, step)
+}
+
+possibly_unattended contains step.id if {
+	some grant in possible
+	grant.unattended == true
+	grant.external == true
+	some step in input.steps
+	covers(grant, step)
+}
+
+# METADATA
 # title: The lines of the table that are for this principal, here and for this purpose
 granted := [grant |
 	some grant in data.handrail.grants.table
 	names_principal(grant)
 	counts_here(grant)
+]
+
+# METADATA
+# title: The lines of the table that are for this principal, here and for some purpose
+possible := [grant |
+	some grant in data.handrail.grants.table
+	names_principal(grant)
+	may_count_here(grant)
 ]
 
 names_principal(grant) if {
@@ -91,6 +149,18 @@ names_principal(grant) if {
 }
 
 names_principal(grant) if input.principal.id in grant.principals
+
+may_count_here(grant) if not grant.only
+
+may_count_here(grant) if {
+	every name, allowed in grant.only {
+		may_hold(name, allowed)
+	}
+}
+
+may_hold(name, allowed) if here[name] in allowed
+
+may_hold("purposes", allowed) if count(allowed) > 0
 
 counts_here(grant) if not grant.only
 

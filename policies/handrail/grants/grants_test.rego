@@ -166,3 +166,45 @@ test_without_a_table_nothing_is_granted if {
 	some decision in grants.decisions with input as request(agent, "commit") with data.handrail.grants.table as []
 	decision.effect == "deny"
 }
+
+# --- what is hidden from lists ---
+
+hidden(rows, principal) := found if {
+	steps := [{"id": action, "hand": "git", "action": action} | some action in ["status", "commit", "push", "erase"]]
+	menu := object.remove(request(principal, "status"), ["plan"])
+	found := grants.hidden with input as object.union(menu, {"steps": steps})
+		with data.handrail.grants.table as rows
+		with data.handrail.grants.readers as ["agent"]
+}
+
+test_what_no_line_covers_is_hidden if {
+	hidden(table, agent) == {"push", "erase"}
+	hidden(table, alice) == {"erase"}
+	hidden(table, stranger) == {"status", "commit", "push", "erase"}
+}
+
+push_only(only) := hidden([{"roles": ["agent"], "hand": "git", "actions": ["push"], "only": only}], agent)
+
+test_what_a_line_covers_for_some_purpose_is_not_hidden if {
+	not "push" in push_only({"purposes": ["billing"]})
+	not "push" in push_only({"purposes": ["x"], "tenants": ["acme"]})
+	"push" in push_only({"purposes": []})
+}
+
+test_what_a_line_covers_elsewhere_alone_is_hidden if {
+	"push" in push_only({"tenants": ["other"]})
+	"push" in push_only({"environments": ["staging"], "purposes": ["billing"]})
+	"push" in push_only({"weekdays": ["Monday"]})
+}
+
+test_lines_say_what_may_happen_for_some_purpose if {
+	line := {"roles": ["agent"], "hand": "git", "actions": ["*"], "only": {"purposes": ["x"]}}
+	rows := [object.union(line, {"external": true}), object.union(line, {"unattended": true})]
+	external := grants.possibly_external with input as request(agent, "push") with data.handrail.grants.table as rows
+	external == {"s"}
+	alone := grants.possibly_unattended with input as request(agent, "push") with data.handrail.grants.table as rows
+	alone == set()
+	both := [object.union(line, {"external": true, "unattended": true})]
+	found := grants.possibly_unattended with input as request(agent, "push") with data.handrail.grants.table as both
+	found == {"s"}
+}

@@ -46,16 +46,22 @@ decisions contains decision if {
 # METADATA
 # title: The principal holds roles that nobody may hold together
 decisions contains decision if {
+	some id in hidden
+	decision := {"step": id, "effect": "deny", "reasons": [{
+		"code": "separation.roles",
+		"message": "You hold roles that are kept apart, so you may change nothing.",
+	}]}
+}
+
+# METADATA
+# title: Changes by who holds roles that nobody may hold together; they would be denied whatever the call is
+hidden contains id if {
 	some conflict in data.handrail.separation.conflicts
 	roles := conflict.roles
 	every role in roles {
 		role in input.principal.roles
 	}
 	some id, _ in data.handrail.manifest.changes
-	decision := {"step": id, "effect": "deny", "reasons": [{
-		"code": "separation.roles",
-		"message": "You hold roles that are kept apart, so you may change nothing.",
-	}]}
 }
 
 history := input.context.history if is_array(input.context.history)

@@ -98,3 +98,9 @@ test_roles_that_are_kept_apart if {
 	by(both, ["read", "enter"], []) == {["enter", "deny", "separation.roles"]}
 	by({"roles": ["agent", "approver"]}, ["enter"], []) == set()
 }
+
+test_changes_by_roles_that_are_kept_apart_are_hidden if {
+	found := separation.hidden with input as request(["read", "enter"], {})
+		with data.handrail.separation.conflicts as [pair, {"roles": ["agent", "author"]}]
+	found == {"enter"}
+}

@@ -67,3 +67,24 @@ asked[id] := kind if {
 	data.handrail.side_effects.ask[kind].approver_role
 	not data.handrail.grants.unattended[id]
 }
+
+# METADATA
+# scope: document
+# title: Steps of a menu that would be denied to this principal whatever the call is for
+hidden contains id if {
+	some id, kind in data.handrail.manifest.changes
+	kind == "external"
+	not data.handrail.grants.possibly_external[id]
+}
+
+hidden contains id if {
+	some id, kind in data.handrail.manifest.changes
+	roles := data.handrail.side_effects.roles[kind]
+	count([role | some role in input.principal.roles; role in roles]) == 0
+}
+
+hidden contains id if {
+	some id, kind in data.handrail.manifest.changes
+	not data.handrail.side_effects.ask[kind].approver_role
+	not data.handrail.grants.possibly_unattended[id]
+}

@@ -78,3 +78,33 @@ test_the_obligations_name_the_approver if {
 		with data.handrail.side_effects.ask as ask
 	decision.obligations == {"approver_role": "approver", "quorum": 1}
 }
+
+# --- what is hidden from lists ---
+
+hidden(kind, line) if {
+	found := side_effects.hidden with input as {
+		"principal": {"id": "bot", "roles": ["agent"]},
+		"steps": [{"id": "s", "hand": "h", "action": "a"}],
+		"hands": {"h": {"actions": {"a": {"side_effects": kind}}}},
+	}
+		with data.handrail.side_effects.ask as ask
+		with data.handrail.side_effects.roles as {"reversible": ["operator"]}
+		with data.handrail.grants.table as [object.union({"roles": ["agent"], "hand": "h", "actions": ["a"]}, line)]
+	found == {"s"}
+}
+
+test_reading_is_not_hidden if not hidden("none", {})
+
+test_external_is_hidden_where_no_line_says_so_for_any_purpose if {
+	hidden("external", {})
+	hidden("external", {"external": true, "only": {"purposes": []}})
+	not hidden("external", {"external": true})
+	not hidden("external", {"external": true, "only": {"purposes": ["billing"]}})
+}
+
+test_what_none_of_the_roles_may_cause_is_hidden if hidden("reversible", {"unattended": true})
+
+test_what_nobody_could_approve_is_hidden if {
+	hidden("irreversible", {})
+	not hidden("irreversible", {"unattended": true, "only": {"purposes": ["billing"]}})
+}

@@ -1,0 +1,136 @@
+"""What a caller need not be shown, for policy would deny each call of it: asked once for a whole list, and kept.
+
+A menu is what policy is asked before a list is shown: all actions that would be in it, without arguments. It is a
+courtesy and no decision. Whatever is called is judged, whether it was shown or not; so where policy does not say, fails
+or takes too long, everything is shown.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gateway.errors import HandrailError
+from gateway.manifest import Manifest
+from gateway.model import Principal
+from gateway.ports import PolicyEngine
+from gateway.stages.policy import hand_document, principal_document
+
+STEPS_AT_ONCE: Final = 250
+"""Actions in one question: more take several, so that none takes an evaluation's whole time."""
+KEPT_SECONDS: Final = 60.0
+"""How long an answer is kept: an OPA server that somebody meddled with is not believed for ever."""
+FAILED_SECONDS: Final = 5.0
+"""How long nothing is asked anew that got no answer: it may have cost an evaluator process."""
+WAIT_SECONDS: Final = 2.0
+"""How long a list waits for what policy says of it."""
+KEPT_MAX: Final = 512
+ASKING_MAX: Final = 64
+"""Lists that are asked about at the same time, one after the other."""
+
+Hidden = Mapping[str, Collection[str]]
+"""Hand -> names of its actions."""
+NOTHING: Final[Hidden] = {}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    hidden: Hidden
+    until: float
+
+
+@dataclass(slots=True)
+class Menus:
+    """What is hidden from whom. Belongs to one event loop.
+
+    Attributes:
+        environment: as the policy input has it.
+        clock: monotonic seconds.
+    """
+
+    engine: PolicyEngine
+    environment: str
+    clock: Callable[[], float] = time.monotonic
+    _kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict)
+    _asking: dict[Hashable, asyncio.Task[Hidden]] = field(default_factory=dict)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One evaluation at a time is for lists; the others are for decisions."""
+
+    async def hidden(self, principal: Principal, manifests: Sequence[Manifest]) -> Hidden:
+        """The actions of ``manifests`` of which policy would deny each call by this principal. Never raises."""
+        if not manifests:
+            return NOTHING
+        roles, digests = frozenset(principal.roles), tuple(one.digest for one in manifests)
+        key = (principal.tenant, principal.id, roles, digests, self.engine.basis(principal.tenant, principal.id))
+        kept = self._kept.get(key)
+        if kept is not None and self.clock() < kept.until:
+            self._kept.move_to_end(key)
+            return kept.hidden
+        if (task := self._asking.get(key)) is None:
+            if len(self._asking) >= ASKING_MAX:
+                return NOTHING
+            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, principal, manifests))
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        await asyncio.wait({task}, timeout=WAIT_SECONDS)
+        return task.result() if task.done() and not task.cancelled() else NOTHING
+
+    async def close(self) -> None:
+        """Ask nothing more."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _ask(self, key: Hashable, principal: Principal, manifests: Sequence[Manifest]) -> Hidden:
+        async with self._alone:
+            basis = self.engine.basis(principal.tenant, principal.id)
+            actions = [(manifest, name) for manifest in manifests for name in manifest.actions]
+            hidden: defaultdict[str, set[str]] = defaultdict(set)
+            try:
+                for first in range(0, len(actions), STEPS_AT_ONCE):
+                    some = actions[first : first + STEPS_AT_ONCE]
+                    found = await self.engine.hidden(menu(principal, some, self.environment))
+                    for step in found:
+                        manifest, name = some[int(step)]
+                        hidden[manifest.hand].add(name)
+            except Exception as exc:  # noqa: BLE001 - whatever an engine does, lists are shown
+                why = str(exc.reason) if isinstance(exc, HandrailError) else type(exc).__name__
+                _log.warning("policy did not say what of a list is hidden; the list is shown", reason=why)
+                # What was known under the same bundle still holds.
+                before = self._kept.get(key)
+                return self._keep(key, NOTHING if before is None else before.hidden, FAILED_SECONDS)
+            if basis != self.engine.basis(principal.tenant, principal.id):
+                return hidden  # of one bundle or the other: true for a moment
+            return self._keep(key, hidden, KEPT_SECONDS)
+
+    def _keep(self, key: Hashable, hidden: Hidden, seconds: float) -> Hidden:
+        self._kept[key] = _Kept(hidden, self.clock() + seconds)
+        self._kept.move_to_end(key)
+        if len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)
+        return hidden
+
+
+def menu(principal: Principal, actions: Sequence[tuple[Manifest, str]], environment: str) -> dict[str, Any]:
+    """What the engine is asked, version 1 (docs/policies.md): a policy input without what only a call has. The id of
+    each step is its place in ``actions``."""
+    named: dict[str, tuple[Manifest, list[str]]] = {}
+    for manifest, name in actions:
+        named.setdefault(manifest.hand, (manifest, []))[1].append(name)
+    return {
+        "v": 1,
+        "tenant": principal.tenant,
+        "environment": environment,
+        "principal": principal_document(principal),
+        "steps": [
+            {"id": str(number), "hand": manifest.hand, "action": name}
+            for number, (manifest, name) in enumerate(actions)
+        ],
+        "hands": {hand: hand_document(manifest, names) for hand, (manifest, names) in named.items()},
+    }
