@@ -201,10 +201,10 @@ class Pipeline(Plans):
             else:
                 running |= {asyncio.create_task(execute(state)) for state in here}
                 if not running and not live.wake.is_set():
-                    if await self._caught_up(plan):
-                        now = self.clock()
-                        continue
-                    return
+                    if not await self._caught_up(plan) and not live.wake.is_set():
+                        return
+                    now = self.clock()
+                    continue
                 live.running = running = await _next_change(running, live.wake)
             now = self.clock()
 

@@ -18,6 +18,7 @@ from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.remote_steps.claims import WAITERS_MAX_OF_HAND, Handed
+from gateway.state import PlanState
 from tests.pipeline.house import AGENT, APPROVER, House, close_house, locked, step
 from tests.pipeline.remote import (
     CRM,
@@ -379,6 +380,30 @@ async def test_a_restart_leaves_offered_and_claimed_steps_to_their_hands(house: 
         assert (await shown(again, open_view))["status"] == "succeeded"
     finally:
         await close_house(again)
+
+
+async def test_a_result_that_comes_while_its_plan_is_about_to_rest_is_gone_on_from(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan looks whether its step has ended elsewhere, and has not seen it yet when it is woken."""
+    look, given = Pipeline._caught_up, asyncio.Event()
+
+    async def late(self: Pipeline, plan: PlanState) -> bool:
+        found = await look(self, plan)
+        if not given.is_set():
+            given.set()
+            [step_jti] = await offered(house)
+            await give(house, step_jti, await claim(house, step_jti))
+        return found
+
+    monkeypatch.setattr(Pipeline, "_caught_up", late)
+    view = await house.submit(house.brain.payload(note("a"), step("b", depends_on=["a"])), wait=0)
+
+    async def ended() -> list[str]:
+        done = await house.until_settled(view["plan_id"])
+        return [one["status"] for one in done["steps"]] if given.is_set() else []
+
+    assert await until(ended) == ["succeeded", "succeeded"]
 
 
 async def test_another_gateway_claims_takes_the_result_and_goes_on(house: House, tmp_path: Path) -> None:
