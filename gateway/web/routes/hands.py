@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
@@ -20,6 +20,8 @@ async def list_(request: Request, principal: Principal) -> Response:
     """Every hand that is declared for the principal's tenant, within the principal's scope; or of those what somebody
     else is shown in lists."""
     whose = query(request, "principal").get("principal")
+    if whose == "":
+        raise Malformed("empty", parameter="principal", expected="the id of a principal")
     described = gateway_of(request.scope).hands.describe(principal.tenant)
     seen = [hand for hand in described if principal.may_use(hand["id"])]
     return JsonResponse({"hands": seen if whose is None else await _shown_to(request, principal, whose, seen)})
