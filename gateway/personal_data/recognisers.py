@@ -116,6 +116,8 @@ def _bare(text: bytes) -> bytes:
 _GROUP: Final = re.compile(rb"[0-9]+")
 _GROUPS_MAX: Final = 10
 _LOCAL_MAX: Final = 64
+_NUMBER_USUAL: Final = 12
+"""Digits of nearly all telephone numbers, with their country."""
 _FIRST_DIGITS: Final = frozenset({b"2", b"3", b"4", b"5", b"6"})
 
 
@@ -159,11 +161,21 @@ def _accounts(view: bytes, match: Any) -> Spans:
 
 
 def _phone(view: bytes, match: Any) -> Spans:
-    """Seven to fifteen digits (ITU-T E.164), and none beyond them."""
+    """Seven to fifteen digits (ITU-T E.164). Where more follow, another number stands behind it: then it ends with a group
+    of digits, and is no longer than such numbers are."""
     start, end = match.span(1)
-    digits = len(_bare(match[1]).lstrip(b"+"))
-    if 7 <= digits <= 15 and not view[end : end + 1].isdigit():
-        yield start, end
+    if not view[end : end + 1].isdigit():
+        digits = len(_bare(match[1]).lstrip(b"+"))
+        if 7 <= digits <= 15:
+            yield start, end
+        return
+    best = digits = 0
+    for group in list(_GROUP.finditer(match[1]))[:-1]:
+        digits += len(group[0])
+        if 7 <= digits <= _NUMBER_USUAL:
+            best = group.end()
+    if best:
+        yield start, start + best
 
 
 def _email(view: bytes, match: Any) -> Spans:  # noqa: ARG001

@@ -30,6 +30,8 @@ from gateway.personal_data.recognisers import (
 
 CANDIDATES_MAX: Final = 40_000
 """Places of one result that are looked at closely; a long one counts as several."""
+ROUNDS_MAX: Final = 8
+"""How often a result is looked through at most, where something was taken out of it each time."""
 DEPTH_MAX: Final = 64
 """Levels of a result that are gone through, JSON in texts included."""
 _NAME_MAX: Final = 64
@@ -86,18 +88,33 @@ class Scanner:
         return self.kinds if EVERY_KIND in kinds else self.kinds & frozenset(kinds)
 
     def scan(self, result: HandResult, *, look: Collection[str], take: Collection[str] = ()) -> Scan:
-        """Find ``look`` and ``take``, and take out ``take``.
+        """Find ``look`` and ``take``, and take out ``take``; again, until nothing of it is left to be found. What stood
+        behind something that was taken out is read anew: a number behind a telephone number is one as well.
 
         What is deeper than :data:`DEPTH_MAX` is not looked through, and of a result with more candidates than
         :data:`CANDIDATES_MAX`, or that Presidio is to take something out of and does not answer about, the rest is not.
         It is counted as ``unsearched``; if anything is to be taken out, what is
         too deep is taken out whole, and so is all of a result with too many candidates.
         """
+        scan = self._once(result, look, take, self.presidio)
+        before = result
+        for _ in range(ROUNDS_MAX - 1):
+            if scan.result is before:
+                break
+            before = scan.result
+            more = self._once(before, (), take, None)
+            taken = Counter(scan.taken) + Counter(more.taken)
+            scan = Scan(scan.found, dict(sorted(taken.items())), more.result)
+        return scan
+
+    def _once(
+        self, result: HandResult, look: Collection[str], take: Collection[str], presidio: Presidio | None
+    ) -> Scan:
         taking = self.chosen(take)
         wanted = self.chosen(look) | taking
         search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking)
-        if self.presidio is not None and self.presidio.kinds & wanted:
-            search.ask, search.asked = self.presidio.session(), self.presidio.kinds & wanted
+        if presidio is not None and presidio.kinds & wanted:
+            search.ask, search.asked = presidio.session(), presidio.kinds & wanted
         try:
             # Once to see what texts there are, and once, when all of them were searched together, to take out of them.
             blocks, structured = search.document(result)

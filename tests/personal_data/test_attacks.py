@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -296,3 +297,49 @@ def test_each_byte_of_a_view_stands_for_a_character_in_order(text: str) -> None:
     assert spans == sorted(spans)
     if spans:
         assert view.span(0, len(view.folded)) == (spans[0][0], spans[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("+49 30 1234567 192.168.4.5", "[redacted:phone] [redacted:ip_address]"),
+        ("+49 30 1234567 4111111111111111", "[redacted:phone] [redacted:card]"),
+        ("+49 30 1234567 555-123-4567", None),
+        ("phone 030 1234567 040 7654321", None),
+        ("phone: 030 1234567 / 0171 1234567", None),
+        ("+49 30 1234567 212-555-0187", None),
+        ("born 12.03.1980 13.04.1981", None),
+        ("+49 30 1234567/12345678Z", None),
+        ("+49 30 1234567, 555-123-4567", None),
+        ("jo@example.org192.168.4.5", None),
+        ("+1 650 253 0000 10.0.0.1", None),
+    ],
+)
+def test_what_stands_behind_what_was_taken_out_is_found_too(text: str, left: str | None) -> None:
+    """One look is not enough: what is left has to hold nothing to the same look."""
+    once = Scanner().scan(HandResult(({"type": "text", "text": text},), None), look=(), take=["*"]).result
+    said = once.content[0]["text"]
+    assert left in {None, said}
+    assert not re.search(r"[0-9]{4}", said), said
+    assert Scanner().scan(once, look=(), take=["*"]).result is once
+
+
+PIECES = [
+    "+49 30 1234567",
+    "phone 030 1234567",
+    "(212) 555-0187",
+    "192.168.4.5",
+    CARD,
+    "12345678Z",
+    "born 12.03.1980",
+    "13.04.1981",
+    "jo@example.org",
+    "x",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.sampled_from([" ", ", ", "/", "; ", "\n", ""]))
+def test_what_is_left_holds_nothing_to_another_look(pieces: list[str], between: str) -> None:
+    result = HandResult(({"type": "text", "text": between.join(pieces)},), None)
+    left = Scanner().scan(result, look=(), take=["*"]).result
+    assert Scanner().scan(left, look=(), take=["*"]).result is left

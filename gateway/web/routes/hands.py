@@ -6,22 +6,28 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.errors import Malformed, Refused
+from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
-from gateway.web.bodies import JSON, json_body, query, segment
+from gateway.stages.verify import IDENTIFIER
+from gateway.web.bodies import JSON, json_body, one_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas_hands import HandDetail, HandList, PinRequest
 
 
+def _id(text: str) -> str:
+    if IDENTIFIER.fullmatch(text) is None:
+        raise ValueError("no id")
+    return text
+
+
 async def list_(request: Request, principal: Principal) -> Response:
     """Every hand that is declared for the principal's tenant, within the principal's scope; or of those what somebody
     else is shown in lists."""
-    whose = query(request, "principal").get("principal")
-    if whose == "":
-        raise Malformed("empty", parameter="principal", expected="the id of a principal")
+    asked = query(request, "principal").get("principal")
+    whose = one_of(asked, "principal", _id, "the id of a principal")
     described = gateway_of(request.scope).hands.describe(principal.tenant)
     seen = [hand for hand in described if principal.may_use(hand["id"])]
     return JsonResponse({"hands": seen if whose is None else await _shown_to(request, principal, whose, seen)})
