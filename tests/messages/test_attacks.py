@@ -255,6 +255,16 @@ async def test_a_refusal_says_where_the_request_is_wrong_and_where_a_key_may_be(
     assert "x-api-key" in refused(await raw(ready, []), 401, "authentication_error")
 
 
+@pytest.mark.parametrize("route", ["messages", "messages/count_tokens"])
+async def test_a_purpose_that_is_too_long_is_named_with_its_limit(ready: World, route: str) -> None:
+    headers = {"x-api-key": ready.keys["bot"], "x-handrail-purpose": "x" * 257}
+    answer = await ready.http.post(f"{ready.url}/anthropic/v1/{route}", json=asking(), headers=headers)
+    said = refused(answer, 400, "invalid_request_error")
+    assert said.startswith("request.malformed")
+    assert said.splitlines()[1:] == ['at "x-handrail-purpose": expected at most 256 characters']
+    assert ready.api.requests == []
+
+
 async def test_another_callers_context_is_nobody_elses(ready: World) -> None:
     ready.api.script(message("yes"))
     assert (await ready.post(asking(), x_handrail_context="mine")).status_code == 200
