@@ -252,6 +252,11 @@ async def test_a_refusal_says_where_the_request_is_wrong_and_where_a_key_may_be(
     body = orjson.dumps({**asking(), "stream": "yes"})
     said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], body), 400, "invalid_request_error")
     assert said.splitlines()[1:] == ['at "/stream": expected true or false']
+    said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], b'{"model"'), 400, "invalid_request_error")
+    assert said.splitlines()[1:] == ["at line 1, column 9: expected JSON (RFC 8259)"]
+    gzipped = await raw(ready, [("x-api-key", ready.keys["bot"]), ("content-encoding", "gzip")], gzip.compress(b"{}"))
+    said = refused(gzipped, 415, "invalid_request_error")
+    assert said.splitlines()[1:] == ["expected a body without content-encoding"]
     assert "x-api-key" in refused(await raw(ready, []), 401, "authentication_error")
 
 

@@ -405,11 +405,18 @@ def said_of(error: HandrailError) -> str:
     if error.reason is Reason.AUTH_MISSING:
         lines.append("Here the key may be in 'x-api-key' or 'x-handrail-key' as well.")
     if "expected" in error.facts:
-        where = orjson.dumps(str(error.facts.get("pointer", error.facts.get("parameter", "")))).decode()
-        lines.append(f"at {where}: expected {error.facts['expected']}")
+        lines.append(f"{_place(error.facts)}expected {error.facts['expected']}")
     if "body_max_bytes" in error.facts:
         lines.append(f"It accepts {error.facts['body_max_bytes']} bytes.")
     return "\n".join(lines)
+
+
+def _place(facts: Mapping[str, str | int]) -> str:
+    """Where something else was expected; empty where nobody can say."""
+    if "line" in facts:
+        return f"at line {facts['line']}, column {facts['column']}: "
+    named = next((facts[name] for name in ("pointer", "parameter", "member") if name in facts), None)
+    return "" if named is None else f"at {orjson.dumps(str(named)).decode()}: "
 
 
 def error_body(error: HandrailError, status: int, request_id: str) -> bytes:
