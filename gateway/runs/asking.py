@@ -134,17 +134,9 @@ class Asking:
 
     def offered(self, person: Principal) -> Mapping[str, OfferedTool]:
         """The tools that the model may call: what the person may use now, of the hands that the run is about."""
-        listed = self.parts.pipeline.hands.listed(person)
-        models = {brains.hand_of(name, one) for name, one in self.parts.settings.brains.items()}
+        able = brains.with_tools(self.parts.pipeline.hands, person, self.parts.settings.brains)
         wanted = self.run.hands
-        return self.tools.offered(
-            manifest
-            for manifest in listed
-            if not manifest.model
-            and not manifest.client
-            and manifest.hand not in models
-            and (wanted is None or manifest.hand in wanted)
-        )
+        return self.tools.offered(manifest for manifest in able if wanted is None or manifest.hand in wanted)
 
     def count_unknown(self, person: Principal) -> None:
         """Record that a model called what it was not offered."""
