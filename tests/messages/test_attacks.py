@@ -495,6 +495,27 @@ async def test_nobody_is_asked_again_about_a_request_that_waits_or_is_asked_sinc
         assert len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == 1
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_request_that_a_person_refuses_is_told_the_same_in_a_stream(
+    tmp_path: Path, anthropic_api: StandIn, *, streaming: bool
+) -> None:
+    """Clients ask again after an ``api_error``, and not after a ``permission_error``."""
+    word = {"actions": {"model.messages": {"side_effects": "reversible"}}}
+    waits = {"anthropic": {"ask_hold_seconds": 60}}
+    granted = {"claude": ["model.messages"]}
+    async with world(tmp_path, anthropic_api, model=word, granted=granted, settings=waits) as ready:
+        asked = asyncio.create_task(ready.post(asking(stream=streaming)))
+        [request] = await until(lambda: ready.entries(EntryType.APPROVAL_REQUESTED))
+        plan = await ready.json("GET", f"/v1/plans/{request['plan_id']}", "bot")
+        refusal = {"answer": "refuse"}
+        await ready.json("POST", f"/v1/approvals/{plan['steps'][0]['approval_id']}", "pat", refusal)
+        answer = await asked
+        said = orjson.loads(answer.content.rpartition(b"data: ")[2]) if streaming else answer.json()
+        assert said["error"]["type"] == "permission_error", said
+        assert said["error"]["message"].startswith("approval.refused"), said
+        assert ready.api.requests == []
+
+
 async def test_an_approval_that_is_given_while_it_is_looked_for_is_told_once(
     tmp_path: Path, anthropic_api: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
