@@ -8,6 +8,8 @@ non-canonical base64url. No I/O, no clock.
 import hashlib
 import json
 import math
+import re
+from collections import Counter
 from typing import Any, Final
 
 import orjson
@@ -31,6 +33,12 @@ MAX_DEPTH: Final = 64
 """Nesting levels accepted in a message."""
 
 
+_DEPTH: Final = f"at most {MAX_DEPTH} levels"
+_SAFE: Final = "numbers that every reader keeps: integers below 2^53"
+_MEMBER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""What may be repeated to whoever wrote it."""
+
+
 class Written:
     """A part of a value that is in its canonical form already: :func:`canonical` of the whole takes it over as it is.
 
@@ -48,14 +56,22 @@ def parse(raw: bytes) -> Any:
     """Parse one strict JSON text.
 
     Raises:
-        Refused: ``schema.json`` for anything that two parsers could read differently (RFC 8259 section 4, RFC 7493).
+        Refused: ``schema.json`` for anything that two parsers could read differently (RFC 8259 section 4, RFC 7493),
+            with what was ``expected``, and the ``line`` and ``column`` where it ceases to be JSON, or the ``member``
+            that stands twice, where that looks like a name.
     """
     value = _read_compact(raw)
     if value is None:
         try:
             value = _DECODER.decode(raw.decode("utf-8", errors="strict"))
-        except (ValueError, RecursionError) as exc:
-            raise Refused(Reason.SCHEMA_JSON, type(exc).__name__) from None
+        except UnicodeDecodeError as exc:
+            before = raw[: exc.start].decode()
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            raise _not_strict("UTF-8", line=line, column=column) from None
+        except json.JSONDecodeError as exc:
+            raise _not_strict("JSON (RFC 8259)", line=exc.lineno, column=exc.colno) from None
+        except RecursionError:
+            raise _not_strict(_DEPTH) from None
         if b"\\u" in raw:
             # Strict UTF-8 has no surrogates, so that only an escape can bring in a lone one.
             _check_strings(value)
@@ -109,6 +125,10 @@ def b64url_decode(text: str) -> bytes:
     return raw
 
 
+def _not_strict(expected: str, **place: str | int) -> Refused:
+    return Refused(Reason.SCHEMA_JSON, expected, expected=expected, **place)
+
+
 def _read_compact(raw: bytes) -> Any:
     """The value of a text that is just how orjson writes it: what most programs send, and every plan that was signed
     here. Such a text has one reading, for a name that is there twice, or a number that is not kept, is written
@@ -139,23 +159,25 @@ def _has_unsafe(value: Any) -> bool:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("duplicate member")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        named = {"member": twice} if _MEMBER.fullmatch(twice) else {}
+        raise _not_strict("each member of an object once", **named)
     return members
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 17:
-        raise ValueError("integer beyond 2^53")
+        raise _not_strict(_SAFE)
     number = int(digits)
     if not -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
-        raise ValueError("integer beyond 2^53")
+        raise _not_strict(_SAFE)
     return number
 
 
 def _number(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number) or _unsafe(number):
-        raise ValueError("number out of range")
+        raise _not_strict(_SAFE)
     return number
 
 
@@ -163,8 +185,8 @@ def _unsafe(number: float) -> bool:
     return abs(number) > MAX_SAFE_INTEGER and abs(number) < _EXPONENT_FROM
 
 
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _constant(_name: str) -> Any:
+    raise _not_strict("JSON (RFC 8259), which has no NaN and no Infinity")
 
 
 _DECODER: Final = json.JSONDecoder(
@@ -184,7 +206,7 @@ def _check_depth(value: Any) -> None:
         if not below:
             return
         level = below
-    raise Refused(Reason.SCHEMA_JSON, "too deep")
+    raise _not_strict(_DEPTH)
 
 
 def _check_strings(value: Any) -> None:
@@ -199,7 +221,7 @@ def _check_strings(value: Any) -> None:
             try:
                 item.encode("utf-8")
             except UnicodeEncodeError:
-                raise Refused(Reason.SCHEMA_JSON, "lone surrogate") from None
+                raise _not_strict("whole characters: half of a surrogate pair is none") from None
 
 
 def _check_numbers(value: Any) -> None:
@@ -210,7 +232,7 @@ def _check_numbers(value: Any) -> None:
         elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif isinstance(item, float) and _unsafe(item):
-            raise Refused(Reason.SCHEMA_JSON, "number beyond 2^53")
+            raise _not_strict(_SAFE)
 
 
 def _taken_over(value: Any) -> orjson.Fragment:

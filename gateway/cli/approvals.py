@@ -170,7 +170,7 @@ def _check_open(shown: ApprovalView) -> None:
         return
     look = f"handrail approvals show {successor or shown.get('id')}"
     hint = f"The call is asked about anew: {look}" if successor else f"What it was, and who answered: {look}"
-    raise Stop(" ".join(standing(shown)), hint, Exit.NEGATIVE)
+    raise Stop(" ".join(("You can no longer answer this request.", *standing(shown))), hint, Exit.NEGATIVE)
 
 
 def _standing(status: Any) -> Exit:

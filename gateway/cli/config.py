@@ -35,6 +35,8 @@ from gateway.settings import (
 
 app = noun("config")
 
+_DECLARED: Final = ("hands", "brains", "identity", "connections", "managed_agents", "webhooks")
+"""Tables of what has an id."""
 _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "table"}
 _BOUNDS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "max_length": "length <="}
 
@@ -52,17 +54,37 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="Default: HANDRAIL_CONFIG, ./handrail.toml.")
     ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every setting with what it comes to, as --json has it.")] = False,
 ) -> None:
-    """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
+    """Read a configuration as the gateway would and print what it is about, or name each wrong key."""
     settings = load(file)
     _check_listener(settings)
     check_declared(settings)
     document = settings.model_dump(mode="json")
+    database = None
     if settings.database.url is not None:
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
 
-        document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
-    out.show(document, lambda: out.block(document))
+        database = make_url(settings.database.url).render_as_string(hide_password=True)
+        document["database"]["url"] = database
+    out.show(document, lambda: out.block(document) if all_ else _show_summary(out, settings, database))
+
+
+def _show_summary(out: Output, settings: Settings, database: str | None) -> None:
+    """Where the gateway is, and what is declared, by its id."""
+    signed = settings.policy.source == "signed"
+    out.line("The configuration can be used.")
+    out.facts(
+        [
+            ("home", str(settings.home)),
+            ("address", settings.public_url),
+            ("log", settings.log.origin),
+            ("database", database or f"SQLite, in {settings.home / 'handrail.db'}"),
+            ("policies", "signed" if signed else settings.policy.bundle or "the shipped ones"),
+            *((name, sorted(getattr(settings, name))) for name in _DECLARED),
+        ]
+    )
+    out.note("Every setting: --all, or --json.")
 
 
 def check_declared(settings: Settings) -> None:

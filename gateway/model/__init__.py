@@ -23,6 +23,7 @@ from gateway.model.people import (
 )
 from gateway.model.plans import (
     MILLIONTHS,
+    PURPOSE_MAX_CHARACTERS,
     Plan,
     PlanStatus,
     Reference,
@@ -42,6 +43,7 @@ __all__ = [
     "LOG_LEVELS",
     "MESSAGES_API",
     "MILLIONTHS",
+    "PURPOSE_MAX_CHARACTERS",
     "RETRIES",
     "RUNS",
     "TRUSTED",

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from gateway.model.people import EMPTY, Issuer, Principal
 
+PURPOSE_MAX_CHARACTERS: Final = 256
+"""What a plan's purpose may have."""
+
 
 class StepStatus(StrEnum):
     """States of a step (DESIGN: the way of a plan)."""

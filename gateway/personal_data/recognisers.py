@@ -161,8 +161,8 @@ def _accounts(view: bytes, match: Any) -> Spans:
 
 
 def _phone(view: bytes, match: Any) -> Spans:
-    """Seven to fifteen digits (ITU-T E.164). Where more follow, another number stands behind it: then it ends with a group
-    of digits, and is no longer than such numbers are."""
+    """Seven to fifteen digits (ITU-T E.164). Where more follow, another number stands behind it: then it ends with a
+    group of digits, and is no longer than such numbers are."""
     start, end = match.span(1)
     if not view[end : end + 1].isdigit():
         digits = len(_bare(match[1]).lstrip(b"+"))

@@ -146,17 +146,9 @@ class Asking:
         return {name: one for name, one in offered.items() if one.action not in hidden.get(one.hand, ())}
 
     def _manifests(self, person: Principal) -> Sequence[Manifest]:
-        listed = self.parts.pipeline.hands.listed(person)
-        models = {brains.hand_of(name, one) for name, one in self.parts.settings.brains.items()}
+        able = brains.with_tools(self.parts.pipeline.hands, person, self.parts.settings.brains)
         wanted = self.run.hands
-        return [
-            manifest
-            for manifest in listed
-            if not manifest.model
-            and not manifest.client
-            and manifest.hand not in models
-            and (wanted is None or manifest.hand in wanted)
-        ]
+        return [manifest for manifest in able if wanted is None or manifest.hand in wanted]
 
     def count_unknown(self, person: Principal) -> None:
         """Record that a model called what it was not offered."""

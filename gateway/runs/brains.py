@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.errors import Malformed, Refused
+from gateway.errors import Absent, Malformed, Refused
 from gateway.manifest import MESSAGES, Manifest
 from gateway.model import Principal
 from gateway.ports import Hands
@@ -58,6 +58,34 @@ def _fits(brain: BrainSettings, purpose: str | None, data_classes: Sequence[str]
 def hand_of(name: str, brain: BrainSettings) -> str:
     """The hand that a brain is behind."""
     return brain.hand or name
+
+
+def with_tools(hands: Hands, caller: Principal, configured: Mapping[str, BrainSettings]) -> list[Manifest]:
+    """The hands that the caller may use and whose tools a model can be offered: no models, brains or clients' hands."""
+    models = {hand_of(name, brain) for name, brain in configured.items()}
+    return [
+        manifest
+        for manifest in hands.listed(caller)
+        if not manifest.model and not manifest.client and manifest.hand not in models
+    ]
+
+
+def check_tools(
+    hands: Hands, caller: Principal, configured: Mapping[str, BrainSettings], wanted: Sequence[str]
+) -> None:
+    """Look at the hands that a caller wants tools of.
+
+    Raises:
+        Refused: ``request.not_found`` for one that is not there for the caller; ``request.malformed`` for one of which
+            no tool would be offered.
+    """
+    if missing := sorted(set(wanted) - {manifest.hand for manifest in hands.listed(caller)}):
+        raise Absent("hand", missing[0])
+    able = [manifest.hand for manifest in with_tools(hands, caller, configured)]
+    for number, name in enumerate(wanted):
+        if name not in able:
+            expected = f"a hand with tools for a model: {', '.join(able) or 'there is none that you may use'}"
+            raise Malformed(f"{name} offers no tools", pointer=f"/hands/{number}", expected=expected)
 
 
 def usable(hands: Hands, caller: Principal, name: str, brain: BrainSettings) -> Manifest:

@@ -154,9 +154,7 @@ class Runs:
         _within("/budget/money", wish.money, limits.money_max)
         _within("/deadline_seconds", wish.deadline_seconds, limits.deadline_max_seconds)
         if wish.hands is not None:
-            listed = {manifest.hand for manifest in self.parts.pipeline.hands.listed(caller)}
-            if missing := sorted(set(wish.hands) - listed):
-                raise Absent("hand", missing[0])
+            brains.check_tools(self.parts.pipeline.hands, caller, self.parts.settings.brains, wish.hands)
         most = limits.money_max if wish.money is None else wish.money
         return Run(
             run_id=f"run_{secrets.token_hex(16)}",

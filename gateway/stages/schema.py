@@ -17,6 +17,7 @@ from gateway.commitments import commit
 from gateway.errors import Refused
 from gateway.model import (
     MESSAGES_API,
+    PURPOSE_MAX_CHARACTERS,
     RETRIES,
     RUNS,
     Plan,
@@ -56,7 +57,7 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
         "exp": {"type": "integer"},
         "nonce": {"type": "string", "pattern": _ID},
         "seq": {"type": "integer", "minimum": 0},
-        "purpose": {"type": "string", "maxLength": 256},
+        "purpose": {"type": "string", "maxLength": PURPOSE_MAX_CHARACTERS},
         "request": {"type": "string", "maxLength": 65536},
         "retries": {
             "type": "object",

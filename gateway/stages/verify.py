@@ -60,7 +60,7 @@ def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> Claimed:
     try:
         payload = orjson.loads(token.payload)
     except orjson.JSONDecodeError:
-        raise Refused(Reason.SCHEMA_JSON, "payload") from None
+        payload = parse(token.payload)  # it says what is wrong with it
     issuer = payload.get("iss") if isinstance(payload, dict) else None
     if not isinstance(issuer, str) or not IDENTIFIER.fullmatch(issuer):
         raise Refused(Reason.VERIFY_UNKNOWN_ISSUER, "iss is absent or ill-formed")

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.errors import HandrailError, Malformed, Refused
-from gateway.ingress.anthropic.exchange import error_body
+from gateway.ingress.anthropic.notices import error_body
 from gateway.reasons import Reason
 from gateway.web.bodies import require_no_coding
 

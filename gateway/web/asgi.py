@@ -21,7 +21,7 @@ from gateway.web.admission import Admission
 from gateway.web.authentication import AuthenticationMiddleware
 from gateway.web.context import principal_of
 from gateway.web.draining import DrainMiddleware
-from gateway.web.errors import on_handrail_error, on_http_exception
+from gateway.web.errors import ERRORS, on_handrail_error, on_http_exception
 from gateway.web.headers import SecurityHeadersMiddleware
 from gateway.web.hooks import HookMiddleware
 from gateway.web.limits import LimitsMiddleware
@@ -101,7 +101,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.state.gateway = gateway
     app.state.mcp = mcp
     gateway.drain.on_begin(mcp.leave)
-    app.state.anthropic = MessagesIngress(gateway, gateway.known_calls)
+    app.state.anthropic = MessagesIngress(gateway, gateway.known_calls, lambda reason: ERRORS[reason][0])
     app.state.admission = Admission(gateway.settings.limits, gateway.metrics)
     app.state.streams = Streams(metrics, gateway.drain)
     app.state.reports = Reports()

@@ -240,6 +240,7 @@ def test_show_says_how_a_request_stands_and_its_exit_code_does_too(
         gateway.next("GET", "/v1/approvals/ap-1", lambda _: JSONResponse({**gateway.approval(), **changes}))
         answer = run("approvals", "approve", "ap-1", "--yes")
         assert (answer.exit_code, says in answer.output, gateway.answers) == (1, True, [])
+        assert answer.output.startswith("error: You can no longer answer this request. ")
         assert f"approvals show {changes.get('successor', 'ap-1')}" in answer.output
 
 

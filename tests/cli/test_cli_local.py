@@ -234,10 +234,26 @@ def test_a_wrong_configuration_is_named_and_is_wrong_use(tmp_path: Path, content
     assert words in result.output
 
 
+def test_a_configuration_without_a_fault_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    model = '[hands.claude]\nadapter = "anthropic"\nbase_url = "https://model.example"\n'
+    brain = '[brains.house]\nhand = "claude"\nmodel = "m"\n'
+    file.write_text(_declared('args_schema = { type = "object" }') + f"\n{model}{brain}")
+    home = str(tmp_path / "home")
+    told, whole, document = (
+        invoke("config", "check", file, *extra, HANDRAIL_HOME=home) for extra in ([], ["--all"], ["--json"])
+    )
+    assert told.exit_code == 0, told.output
+    rows = dict(line.split(maxsplit=1) for line in told.stdout.splitlines()[1:])
+    assert set(rows) == {"home", "address", "log", "database", "policies", "hands", "brains"}
+    assert (rows["home"], rows["hands"], rows["brains"]) == (home, "claude, x", "house")
+    assert json.loads(whole.stdout) == json.loads(document.stdout)
+
+
 def test_a_database_password_is_not_printed(tmp_path: Path) -> None:
     file = tmp_path / "handrail.toml"
     file.write_text('[database]\nurl = "postgresql+psycopg://user:hunter2@db/handrail"')
-    for extra in ([], ["--json"]):
+    for extra in ([], ["--all"], ["--json"]):
         result = invoke("config", "check", file, *extra)
         assert result.exit_code == 0
         assert "hunter2" not in result.output

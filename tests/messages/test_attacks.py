@@ -252,7 +252,22 @@ async def test_a_refusal_says_where_the_request_is_wrong_and_where_a_key_may_be(
     body = orjson.dumps({**asking(), "stream": "yes"})
     said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], body), 400, "invalid_request_error")
     assert said.splitlines()[1:] == ['at "/stream": expected true or false']
+    said = refused(await raw(ready, [("x-api-key", ready.keys["bot"])], b'{"model"'), 400, "invalid_request_error")
+    assert said.splitlines()[1:] == ["at line 1, column 9: expected JSON (RFC 8259)"]
+    gzipped = await raw(ready, [("x-api-key", ready.keys["bot"]), ("content-encoding", "gzip")], gzip.compress(b"{}"))
+    said = refused(gzipped, 415, "invalid_request_error")
+    assert said.splitlines()[1:] == ["expected a body without content-encoding"]
     assert "x-api-key" in refused(await raw(ready, []), 401, "authentication_error")
+
+
+@pytest.mark.parametrize("route", ["messages", "messages/count_tokens"])
+async def test_a_purpose_that_is_too_long_is_named_with_its_limit(ready: World, route: str) -> None:
+    headers = {"x-api-key": ready.keys["bot"], "x-handrail-purpose": "x" * 257}
+    answer = await ready.http.post(f"{ready.url}/anthropic/v1/{route}", json=asking(), headers=headers)
+    said = refused(answer, 400, "invalid_request_error")
+    assert said.startswith("request.malformed")
+    assert said.splitlines()[1:] == ['at "x-handrail-purpose": expected at most 256 characters']
+    assert ready.api.requests == []
 
 
 async def test_another_callers_context_is_nobody_elses(ready: World) -> None:
@@ -478,6 +493,27 @@ async def test_nobody_is_asked_again_about_a_request_that_waits_or_is_asked_sinc
         assert "sunny" in (await ready.post(body)).text
         assert len(ready.api.requests) == 1
         assert len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_request_that_a_person_refuses_is_told_the_same_in_a_stream(
+    tmp_path: Path, anthropic_api: StandIn, *, streaming: bool
+) -> None:
+    """Clients ask again after an ``api_error``, and not after a ``permission_error``."""
+    word = {"actions": {"model.messages": {"side_effects": "reversible"}}}
+    waits = {"anthropic": {"ask_hold_seconds": 60}}
+    granted = {"claude": ["model.messages"]}
+    async with world(tmp_path, anthropic_api, model=word, granted=granted, settings=waits) as ready:
+        asked = asyncio.create_task(ready.post(asking(stream=streaming)))
+        [request] = await until(lambda: ready.entries(EntryType.APPROVAL_REQUESTED))
+        plan = await ready.json("GET", f"/v1/plans/{request['plan_id']}", "bot")
+        refusal = {"answer": "refuse"}
+        await ready.json("POST", f"/v1/approvals/{plan['steps'][0]['approval_id']}", "pat", refusal)
+        answer = await asked
+        said = orjson.loads(answer.content.rpartition(b"data: ")[2]) if streaming else answer.json()
+        assert said["error"]["type"] == "permission_error", said
+        assert said["error"]["message"].startswith("approval.refused"), said
+        assert ready.api.requests == []
 
 
 async def test_an_approval_that_is_given_while_it_is_looked_for_is_told_once(

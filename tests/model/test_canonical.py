@@ -73,6 +73,28 @@ def test_ambiguous_json_is_refused(text: bytes) -> None:
     assert refusal.value.reason is Reason.SCHEMA_JSON
 
 
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        (b'{"a": 1,\n  "b" 2}', {"expected": "JSON (RFC 8259)", "line": 2, "column": 7}),
+        (b"", {"expected": "JSON (RFC 8259)", "line": 1, "column": 1}),
+        ('{"é":\n "é'.encode() + b"\xff", {"expected": "UTF-8", "line": 2, "column": 4}),
+        (b'{"a": [{"b": 1, "c": 2, "c": 3}]}', {"expected": "each member of an object once", "member": "c"}),
+        (b'{"<b>": 1, "<b>": 2}', {"expected": "each member of an object once"}),
+        (b'{"a": 9007199254740993}', {"expected": "numbers that every reader keeps: integers below 2^53"}),
+        (b'{"a": NaN}', {"expected": "JSON (RFC 8259), which has no NaN and no Infinity"}),
+        (b'{"a": "\\ud800"}', {"expected": "whole characters: half of a surrogate pair is none"}),
+        (b"[" * 66 + b"]" * 66, {"expected": "at most 64 levels"}),
+        (b"[" * 100_000 + b"]" * 100_000, {"expected": "at most 64 levels"}),
+    ],
+    ids=["syntax", "empty", "utf-8", "twice", "twice-unnamed", "number", "nan", "surrogate", "deep", "deeper"],
+)
+def test_what_is_not_strict_json_is_told_with_its_cause_and_place(text: bytes, facts: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refusal:
+        parse(text)
+    assert refusal.value.facts == facts
+
+
 def spelt(value: Any) -> Any:
     """A value with the types of its numbers, and the order of its members."""
     if isinstance(value, dict):

@@ -82,6 +82,8 @@ async def test_a_run_offers_the_hands_that_it_is_about_and_no_others(here: World
     assert here.desk.calls == []
     missing = await here.json("POST", "/v1/runs", {"prompt": "p", "hands": ["vault"]}, expect=404)
     assert (missing["kind"], missing["id"]) == ("hand", "vault")
+    model = await here.json("POST", "/v1/runs", {"prompt": "p", "hands": ["desk", "claude"]}, expect=400)
+    assert (model["pointer"], model["expected"]) == ("/hands/1", "a hand with tools for a model: desk")
 
 
 async def test_an_instruction_in_a_result_is_data_and_cannot_close_its_frame(here: World) -> None:

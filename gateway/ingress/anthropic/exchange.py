@@ -25,7 +25,7 @@ from gateway.model import Principal, StepStatus, UnverifiedPlan
 from gateway.personal_data import Scanner
 from gateway.plans.live import Instead, Redact
 from gateway.ports import Hands, Signer
-from gateway.reasons import TEXTS, Reason
+from gateway.reasons import Reason
 from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -96,14 +96,6 @@ class Answer:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Unsuccessful(HandrailError):
-    """The request's step did not succeed: its reason, and what may be said of it."""
-
-    def __init__(self, reason: Reason, said: str) -> None:
-        super().__init__(reason, "the step did not succeed")
-        self.said = said
-
-
 class Exchange:
     """One request and its answer."""
 
@@ -117,6 +109,7 @@ class Exchange:
         channel: Channel,
         step: asyncio.Task[dict[str, Any]],
         collected: Callable[[], bool],
+        status_of: Callable[[Reason], int],
     ) -> None:
         self._gateway = gateway
         self._settings = gateway.settings.anthropic
@@ -127,6 +120,7 @@ class Exchange:
         self._channel = channel
         self._step = step
         self._collected = collected
+        self._status_of = status_of
 
     async def answer(self) -> Answer:
         """The head of the answer, as soon as it is known, and its parts.
@@ -177,7 +171,7 @@ class Exchange:
         except HandrailError as error:
             if not holder.failed:
                 _log.info("answer broken off", code=str(error.reason), detail=error.detail)
-                yield notices.refused_event(error)
+                yield notices.refused_event(error, self._status_of(error.reason))
         finally:
             self._channel.gone.set()
 
@@ -254,7 +248,7 @@ class Exchange:
             for out in notices.streamed(await self._after_hold(resting.result())):
                 yield out
         except HandrailError as error:
-            yield notices.refused_event(error)
+            yield notices.refused_event(error, self._status_of(error.reason))
 
     async def _rested(self, view: dict[str, Any]) -> dict[str, Any]:
         """Once a person answered, or after as long as the settings say."""
@@ -313,10 +307,10 @@ class Exchange:
             structured = (step.get("result") or {}).get("structured")  # none where it was erased
             return structured if isinstance(structured, dict) else None
         if step["status"] == StepStatus.HELD:
-            raise Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
+            raise notices.Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
         error = step.get("error") or {}
         reason = Reason(error["code"]) if "code" in error else _ENDINGS.get(step["status"], Reason.HAND_TIMEOUT)
-        raise Unsuccessful(reason, notices.why(view["plan_id"], step, self._gateway.settings.public_url))
+        raise notices.Unsuccessful(reason, notices.why(view["plan_id"], step, self._gateway.settings.public_url))
 
 
 def _told_by_provider(step: Mapping[str, Any]) -> Answer | None:
@@ -395,23 +389,3 @@ async def once(body: bytes) -> AsyncIterator[bytes]:
 async def _each(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
-
-
-def said_of(error: HandrailError) -> str:
-    """What a client is told of an error: its reason, and on lines of their own where it is and what would be right."""
-    if isinstance(error, Unsuccessful):
-        return error.said
-    lines = [f"{error.reason}: {TEXTS[error.reason]}"]
-    if error.reason is Reason.AUTH_MISSING:
-        lines.append("Here the key may be in 'x-api-key' or 'x-handrail-key' as well.")
-    if "expected" in error.facts:
-        where = orjson.dumps(str(error.facts.get("pointer", error.facts.get("parameter", "")))).decode()
-        lines.append(f"at {where}: expected {error.facts['expected']}")
-    if "body_max_bytes" in error.facts:
-        lines.append(f"It accepts {error.facts['body_max_bytes']} bytes.")
-    return "\n".join(lines)
-
-
-def error_body(error: HandrailError, status: int, request_id: str) -> bytes:
-    """An error in the API's form."""
-    return orjson.dumps(notices.error_document(notices.error_type(status), said_of(error), request_id))

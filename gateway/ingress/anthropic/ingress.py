@@ -10,7 +10,7 @@ with an error before the client takes it for a whole message.
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from gateway.manifest import MESSAGES, MODEL, Manifest
 from gateway.model import MESSAGES_API, Principal, UnverifiedPlan
 from gateway.personal_data import SECRET_KIND, taken_out
 from gateway.ports import StoredCall
+from gateway.reasons import Reason
 
 _log = structlog.get_logger(__name__)
 
@@ -64,9 +65,10 @@ class Asked:
 class MessagesIngress:
     """The routes below ``/anthropic``. Belongs to one event loop."""
 
-    def __init__(self, gateway: GatewayParts, known: KnownCalls) -> None:
+    def __init__(self, gateway: GatewayParts, known: KnownCalls, status_of: Callable[[Reason], int]) -> None:
         self._gateway = gateway
         self._known = known
+        self._status_of = status_of
         self._calls = Calls(gateway.settings, gateway.hands, gateway.client_calls, known)
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -154,7 +156,7 @@ class MessagesIngress:
         )
         self._under_way.add(step)
         step.add_done_callback(self._ended)
-        return Exchange(gateway, self._calls, caller, context, request, channel, step, collected)
+        return Exchange(gateway, self._calls, caller, context, request, channel, step, collected, self._status_of)
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)

@@ -30,6 +30,14 @@ TYPES: Final[Mapping[int, str]] = {
 """Status -> type of an error (the API's documentation, errors)."""
 
 
+class Unsuccessful(HandrailError):
+    """The request's step did not succeed: its reason, and what may be said of it."""
+
+    def __init__(self, reason: Reason, said: str) -> None:
+        super().__init__(reason, "the step did not succeed")
+        self.said = said
+
+
 def error_type(status: int) -> str:
     """The API's type of an error with this status."""
     return TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
@@ -46,9 +54,36 @@ def error_event(reason: Reason, message: str, kind: str) -> bytes:
     return event_bytes(data)
 
 
-def refused_event(error: HandrailError) -> bytes:
-    """The same for a refusal or failure of the gateway."""
-    return error_event(error.reason, error.text, "api_error")
+def refused_event(error: HandrailError, status: int) -> bytes:
+    """The same for a refusal or failure of the gateway: what :func:`error_body` says where no stream has begun."""
+    return event_bytes({"type": "error", "error": {"type": error_type(status), "message": said_of(error)}})
+
+
+def said_of(error: HandrailError) -> str:
+    """What a client is told of an error: its reason, and on lines of their own where it is and what would be right."""
+    if isinstance(error, Unsuccessful):
+        return error.said
+    lines = [f"{error.reason}: {TEXTS[error.reason]}"]
+    if error.reason is Reason.AUTH_MISSING:
+        lines.append("Here the key may be in 'x-api-key' or 'x-handrail-key' as well.")
+    if "expected" in error.facts:
+        lines.append(f"{_place(error.facts)}expected {error.facts['expected']}")
+    if "body_max_bytes" in error.facts:
+        lines.append(f"It accepts {error.facts['body_max_bytes']} bytes.")
+    return "\n".join(lines)
+
+
+def _place(facts: Mapping[str, str | int]) -> str:
+    """Where something else was expected; empty where nobody can say."""
+    if "line" in facts:
+        return f"at line {facts['line']}, column {facts['column']}: "
+    named = next((facts[name] for name in ("pointer", "parameter", "member") if name in facts), None)
+    return "" if named is None else f"at {orjson.dumps(str(named)).decode()}: "
+
+
+def error_body(error: HandrailError, status: int, request_id: str) -> bytes:
+    """An error in the API's form."""
+    return orjson.dumps(error_document(error_type(status), said_of(error), request_id))
 
 
 def why(plan_id: str, step: Mapping[str, Any], public_url: str) -> str:

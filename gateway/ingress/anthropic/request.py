@@ -16,7 +16,7 @@ import orjson
 from gateway.canonical import canonical, parse
 from gateway.errors import Malformed, Refused
 from gateway.messages_api.blocks import ASKED
-from gateway.model import Principal
+from gateway.model import PURPOSE_MAX_CHARACTERS, Principal
 from gateway.pointers import pointer
 
 CONTEXT_HEADER: Final = "x-handrail-context"
@@ -94,14 +94,13 @@ def read(raw: bytes, headers: Mapping[str, str], betas: Iterable[str], *, beta: 
     stream = body.get("stream", False)
     if not isinstance(stream, bool):
         raise _malformed("true or false", "stream")
-    purpose = headers.get(PURPOSE_HEADER)
     named = _betas(betas)
     return MessagesRequest(
         raw=raw,
         body=body,
         args={**body, "betas": named} if named or beta else body,
         headers=_passed(headers),
-        purpose=purpose,
+        purpose=_purpose(headers),
         stream=stream,
         results=results_of(body),
         session=_session(body.get("metadata")),
@@ -120,7 +119,7 @@ def bare(
     """A request that is none for a message.
 
     Raises:
-        Refused: ``request.malformed``: a header of the API's that cannot be one.
+        Refused: ``request.malformed``: a header that cannot be what it is to be.
     """
     named = _betas(betas)
     if "betas" in args:
@@ -130,7 +129,7 @@ def bare(
         body=args,
         args={**args, "betas": named} if named or beta else args,
         headers=_passed(headers),
-        purpose=headers.get(PURPOSE_HEADER),
+        purpose=_purpose(headers),
         stream=False,
         results=(),
     )
@@ -168,6 +167,13 @@ def past_calls(body: Mapping[str, Any]) -> list[str]:
             if block["type"] == "tool_use" and isinstance(block.get("id"), str) and len(found) < CALLS_MAX:
                 found.append(block["id"])
     return found
+
+
+def _purpose(headers: Mapping[str, str]) -> str | None:
+    purpose = headers.get(PURPOSE_HEADER)
+    if purpose is not None and len(purpose) > PURPOSE_MAX_CHARACTERS:
+        raise Malformed("a purpose", parameter=PURPOSE_HEADER, expected=f"at most {PURPOSE_MAX_CHARACTERS} characters")
+    return purpose
 
 
 def _betas(lines: Iterable[str]) -> list[str]:
