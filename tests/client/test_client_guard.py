@@ -201,7 +201,7 @@ async def one_by_one_later(name: str) -> Any:
 
 
 async def twice_awaited(name: str) -> Any:
-    return asyncio.sleep(0, name)
+    return one_by_one_later(name)
 
 
 @pytest.mark.parametrize("function", [one_by_one, one_by_one_async, functools.partial(one_by_one)])

@@ -19,7 +19,6 @@ from langchain.agents.middleware import AgentMiddleware, ToolCallRequest
 from langchain.messages import ToolMessage
 from langchain_core.tools import BaseTool, Tool
 from pydantic import BaseModel, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
 
 from handrail.guard import NOT_MADE, Denied, Guard, text_of
 
@@ -91,7 +90,7 @@ def _resolved(request: ToolCallRequest) -> tuple[str, dict[str, Any], ToolCallRe
     except ValidationError as error:
         why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise Denied(f"{tool.name} does not take these arguments: {why}. {NOT_MADE}") from None
-    except PydanticSerializationError:
+    except ValueError:
         raise Denied(f"{tool.name} takes arguments that are no JSON: nobody can judge them. {NOT_MADE}") from None
     drawn = {
         field.alias or name: getattr(read, name)
