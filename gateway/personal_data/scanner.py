@@ -105,7 +105,17 @@ class Scanner:
             more = self._once(before, (), take, None)
             taken = Counter(scan.taken) + Counter(more.taken)
             scan = Scan(scan.found, dict(sorted(taken.items())), more.result)
+        else:
+            if scan.result is not before:
+                return self._unfinished(scan)
         return scan
+
+    def _unfinished(self, scan: Scan) -> Scan:
+        """Where something may be left after :data:`ROUNDS_MAX`: nothing of it goes on, as where there is too much."""
+        structured = None if scan.result.structured is None else marker(UNSEARCHED)
+        block = {"type": "text", "text": marker(UNSEARCHED)}
+        taken = dict(sorted({**scan.taken, UNSEARCHED: 1}.items()))
+        return Scan(scan.found, taken, replace(scan.result, content=(block,), structured=structured))
 
     def _once(
         self, result: HandResult, look: Collection[str], take: Collection[str], presidio: Presidio | None

@@ -129,12 +129,12 @@ class Session:
             HandDrifted: the server offers something else than ``call.manifest_digest``.
             HandError: as ``HandAdapter.run`` says.
         """
-        if len(self._jobs) >= WAITING_MAX:
-            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         loop = asyncio.get_running_loop()
         job = Job(call, loop.create_future(), again)
         if self._inquiries is not None and (inquiry := self._beside(job)) is not None:
             self._inquiries.begin(job, inquiry)
+        elif len(self._jobs) >= WAITING_MAX:
+            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         else:
             self._jobs.append(job)
             self._wake.set()

@@ -343,3 +343,11 @@ def test_what_is_left_holds_nothing_to_another_look(pieces: list[str], between: 
     result = HandResult(({"type": "text", "text": between.join(pieces)},), None)
     left = Scanner().scan(result, look=(), take=["*"]).result
     assert Scanner().scan(left, look=(), take=["*"]).result is left
+
+
+def test_what_goes_on_and_on_is_taken_out_whole() -> None:
+    """Numbers that are glued together are found one in each look."""
+    glued = HandResult(({"type": "text", "text": "+4930123456784" * 12},), {"deep": ["+4930123456784" * 12]})
+    scan = Scanner().scan(glued, look=(), take=["phone"])
+    assert "4930" not in str(scan.result)
+    assert scan.taken[UNSEARCHED] == 1

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from langchain.agents.middleware import AgentMiddleware, ToolCallRequest
 from langchain.messages import ToolMessage
 from langchain_core.tools import BaseTool, Tool
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError, create_model
 
 from handrail.guard import NOT_MADE, Denied, Guard, text_of
 
@@ -92,6 +92,8 @@ def _resolved(request: ToolCallRequest) -> tuple[str, dict[str, Any], ToolCallRe
         raise Denied(f"{tool.name} does not take these arguments: {why}. {NOT_MADE}") from None
     except ValueError:
         raise Denied(f"{tool.name} takes arguments that are no JSON: nobody can judge them. {NOT_MADE}") from None
+    if any(isinstance(getattr(read, name), SecretStr | SecretBytes) for name in schema.model_fields):
+        raise Denied(f"{tool.name} takes a secret, which its JSON does not say: nobody can judge it. {NOT_MADE}")
     drawn = {
         field.alias or name: getattr(read, name)
         for name, field in schema.model_fields.items()
