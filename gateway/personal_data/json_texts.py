@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-_TOKEN: Final = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][-+0-9.eE]*|[\[\]{}])(?:[ \t\n\r]*:)?', re.DOTALL)
+_TOKEN: Final = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][-+0-9.eE]*|[\[\]{}])(?:[ \t\n\r]*:)?', re.DOTALL)
 """A text, a number or a bracket; with the colon behind it, the name of a member."""
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DECODER: Final = json.JSONDecoder()
