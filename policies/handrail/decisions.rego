@@ -7,6 +7,26 @@
 # entrypoint: true
 package handrail
 
+# METADATA
+# scope: document
+# title: Hidden
+# description: |
+#   What the gateway asks for a list of tools: ids of steps, without arguments, of which each call by this principal
+#   would be denied. A rule puts a step here only where it would deny it whatever the arguments, the purpose, the time
+#   and the context are.
+# entrypoint: true
+hidden contains id if some id in data.handrail.grants.hidden
+
+hidden contains id if {
+	not data.handrail.manifest.changes == {}
+	some id in data.handrail.side_effects.hidden
+}
+
+hidden contains id if {
+	not data.handrail.separation.conflicts == []
+	some id in data.handrail.separation.hidden
+}
+
 decisions contains decision if some decision in data.handrail.grants.decisions
 
 decisions contains decision if some decision in data.handrail.limits.decisions
@@ -108,24 +128,4 @@ decisions contains decision if {
 decisions contains decision if {
 	not data.handrail.sql.arguments == []
 	some decision in data.handrail.sql.decisions
-}
-
-# METADATA
-# scope: document
-# title: Hidden
-# description: |
-#   What the gateway asks for a list of tools: ids of steps, without arguments, of which each call by this principal
-#   would be denied. A rule puts a step here only where it would deny it whatever the arguments, the purpose, the time
-#   and the context are.
-# entrypoint: true
-hidden contains id if some id in data.handrail.grants.hidden
-
-hidden contains id if {
-	not data.handrail.manifest.changes == {}
-	some id in data.handrail.side_effects.hidden
-}
-
-hidden contains id if {
-	not data.handrail.separation.conflicts == []
-	some id in data.handrail.separation.hidden
 }
