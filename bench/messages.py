@@ -76,7 +76,8 @@ def body(tools_bytes: int) -> bytes:
         "stream": True,
         "messages": [{"role": "user", "content": "hello"}],
     }
-    return json.dumps({**asked, "tools": tools} if tools else asked).encode()
+    # Compact, as the SDKs and Claude Code write it.
+    return json.dumps({**asked, "tools": tools} if tools else asked, separators=(",", ":")).encode()
 
 
 async def prepare(settings: Settings) -> str:

@@ -86,9 +86,11 @@ def canonical(value: Any) -> bytes:
         Refused: ``schema.json`` where the value has no canonical form (NaN, integers beyond 2^53, lone surrogates).
     """
     try:
-        if not _plain(value):
+        plain = _plain(value)
+        if not plain:
             value = _without_points(value)
-        if _plain(value):
+            plain = _plain(value)
+        if plain:
             # With ordinary names and numbers, sorted compact JSON *is* the canonical form, and orjson
             # writes it some forty times faster. A test compares both over generated values.
             return orjson.dumps(value, default=_taken_over, option=orjson.OPT_SORT_KEYS)

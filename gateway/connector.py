@@ -1,12 +1,15 @@
 """Plans that the gateway signs itself, with its connector key: for what its clients ask in other forms than a plan, for
 what a model asks for, and for a dead letter that is tried again. They take the one way that every plan takes."""
 
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
+
 from gateway.canonical import canonical
-from gateway.model import EMPTY, Principal, UnverifiedPlan
+from gateway.model import EMPTY, Detached, Principal, UnverifiedPlan
 from gateway.ports import Purpose, Signer, Typ
 from gateway.settings import Settings
 
@@ -29,6 +32,7 @@ def signed_plan(
     claims: Mapping[str, Any] = EMPTY,
 ) -> UnverifiedPlan:
     """A plan of ``actions`` (``{id, hand, action, args, ...}``; without ``depends_on`` on none) that ``caller`` sends.
+    Args that are :class:`Detached` go beside it.
 
     Args:
         issuer: id of the connector (``model.CONNECTOR_PREFIX``).
@@ -53,9 +57,27 @@ def signed_plan(
         "iat": issued_at,
         "exp": issued_at + min(LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
         "nonce": secrets.token_hex(16),
-        "actions": [{"depends_on": [], **action} for action in actions],
+        "actions": [{"depends_on": [], **_named(action)} for action in actions],
         **claims,
     }
+    beside = {str(action["id"]): action["args"] for action in actions if isinstance(action["args"], Detached)}
     token = signer.sign(Purpose.CONNECTOR, Typ.PLAN, canonical(payload))
     max_bytes = max(settings.server.body_max_bytes, (settings.anthropic.body_max_bytes + _ENVELOPE_MAX_BYTES) * 4 // 3)
-    return UnverifiedPlan(token.encode("ascii"), caller, now, max_bytes)
+    return UnverifiedPlan(token.encode("ascii"), caller, now, max_bytes, beside)
+
+
+def detached(args: Mapping[str, Any]) -> Detached:
+    """Args that are to go beside a plan: what their canonical form reads as, whatever types they had here.
+
+    Raises:
+        Refused: ``schema.json`` where they have no canonical JSON.
+    """
+    raw = canonical(args)
+    return Detached(orjson.loads(raw), raw, hashlib.sha256(raw).hexdigest())
+
+
+def _named(action: Mapping[str, Any]) -> Mapping[str, Any]:
+    args = action["args"]
+    if not isinstance(args, Detached):
+        return action
+    return {**{name: value for name, value in action.items() if name != "args"}, "args_sha256": args.sha256}

@@ -58,18 +58,17 @@ class Pipeline(Plans):
         if isinstance(source, UnverifiedPlan):
             # 1 ingress: size, type and time were bounded and the caller authenticated before this task began.
             with stage("1 ingress"):
-                max_bytes = source.max_bytes or self.settings.server.body_max_bytes
-                unverified = ingress.admit(source.raw, source.caller, source.received_at, max_bytes=max_bytes)
+                ingress.admit(source, body_max_bytes=self.settings.server.body_max_bytes)
 
             # 2 verify: JWS, issuer key valid at iat and not revoked, type, audience, freshness, subject. That the plan
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.
             with stage("2 verify"):
-                claimed = verify.claimed_issuer(unverified, self.jws)
-                named = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                claimed = verify.claimed_issuer(source, self.jws)
+                named = await self.directory.issuer(claimed.issuer, source.caller.tenant)
                 issuer = verify.speaking(named, claimed)
                 subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
                 verified = verify.verify(
-                    unverified,
+                    source,
                     claimed,
                     issuer,
                     self.jws,

@@ -18,7 +18,7 @@ from gateway.dead_letters import is_dead, may_have_run
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, Refused
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import RETRIES, Principal, Retry, UnverifiedPlan
+from gateway.model import RETRIES, Detached, Principal, Retry, UnverifiedPlan
 from gateway.permissions import Permission, require
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, Letter, LetterStatus, Settled, Verdict
@@ -188,7 +188,7 @@ class DeadLetters:
             "id": step.id,
             "hand": step.hand,
             "action": step.action,
-            "args": state.args,
+            "args": Detached(state.args or {}, state.args_bytes, state.args_sha256),
             "data_subjects": list(step.data_subjects),
         }
         if step.idempotency_key is not None:

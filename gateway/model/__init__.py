@@ -24,6 +24,7 @@ from gateway.model.people import (
 from gateway.model.plans import (
     MILLIONTHS,
     PURPOSE_MAX_CHARACTERS,
+    Detached,
     Plan,
     PlanStatus,
     Reference,
@@ -54,6 +55,7 @@ __all__ = [
     "Binding",
     "Decision",
     "DecisionReason",
+    "Detached",
     "Effect",
     "Issuer",
     "IssuerKey",

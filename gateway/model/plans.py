@@ -53,6 +53,21 @@ class PlanStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Detached:
+    """Args that a plan names by their hash alone, and that go beside it: a signature over the hash vouches for them as
+    one over them would (RFC 7515, appendix F), and they are hashed, sealed and stored once.
+
+    Attributes:
+        raw: the RFC 8785 form of ``value``.
+        sha256: of ``raw``, in hex.
+    """
+
+    value: Mapping[str, Any] = field(repr=False)
+    raw: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnverifiedPlan:
     """Bytes off the wire from an authenticated caller; nothing in them is believed.
 
@@ -60,12 +75,14 @@ class UnverifiedPlan:
         raw: the compact JWS exactly as received.
         received_at: seconds since the epoch, read once and used for every check of this plan.
         max_bytes: what ``raw`` may have, where its ingress has a limit of its own; ``None`` for that of every body.
+        detached: step id -> its args, of a plan of the gateway's own.
     """
 
     raw: bytes = field(repr=False)
     caller: Principal
     received_at: float
     max_bytes: int | None = None
+    detached: Mapping[str, Detached] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,7 @@ class VerifiedPlan:
     """The subject: whom the plan acts for."""
     caller: Principal
     received_at: float
+    detached: Mapping[str, Detached] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +125,8 @@ class Step:
     idempotency_key: str | None = None
     data_subjects: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    detached: Detached | None = None
+    """The args once more, where the plan has them beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,9 @@ async def revive(
     if raw is None:
         plan = _erased(stored, issuer, principal, caller)
     else:
+        known = {step.step_id: opened[step.commitments["args"]] for step in stored.steps if _has_args(step, opened)}
         plan = schema.admit(
-            verify.restore(raw, stored.plan_id, issuer, stored.kid, principal, caller, stored.received_at),
+            verify.restore(raw, stored.plan_id, issuer, stored.kid, principal, caller, stored.received_at, known),
             steps_max=len(stored.steps),
         )
         if (plan.tenant, plan.context_id) != (stored.tenant, stored.context_id):
@@ -97,6 +98,10 @@ async def revive(
     return PlanState(plan, None, stored.commitment, states, stored.log_index)
 
 
+def _has_args(row: StoredStep, opened: dict[str, bytes]) -> bool:
+    return row.commitments.get("args", "") in opened
+
+
 def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], hands: Hands) -> StepState:
     state = StepState(step, StepStatus(row.status))
     state.manifest_digest = row.manifest_digest
@@ -106,7 +111,7 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
     state.commitments = dict(row.commitments)
     args = opened.get(row.commitments.get("args", ""))
     if args is not None:
-        if not step.references and canonical(step.args) != args:
+        if step.detached is None and not step.references and canonical(step.args) != args:
             raise HandrailError(Reason.INTERNAL, f"step {step.id}: the record holds other args than the plan")
         schema.put_args(state, orjson.loads(args), args)
     state.decision = _decision(row, opened)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.connector import detached
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
 from gateway.manifest import MESSAGES, Manifest
@@ -72,7 +73,7 @@ class Asking:
         body = conversation.question(
             brain.model, self._longest(name, turn), self.asked, await self._shown(person), messages
         )
-        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": body}
+        action = {"id": "ask", "hand": brains.hand_of(name, brain), "action": MESSAGES, "args": detached(body)}
         if people:
             action["data_subjects"] = list(people)
         if self.asked.purpose is not None:

@@ -20,6 +20,7 @@ from gateway.model import (
     PURPOSE_MAX_CHARACTERS,
     RETRIES,
     RUNS,
+    Detached,
     Plan,
     Reference,
     Retry,
@@ -92,12 +93,14 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
             "items": {
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["id", "hand", "action", "args"],
+                "required": ["id", "hand", "action"],
+                "oneOf": [{"required": ["args"]}, {"required": ["args_sha256"]}],
                 "properties": {
                     "id": {"type": "string", "pattern": _STEP_ID},
                     "hand": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,62}$"},
                     "action": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/-]{1,128}$"},
                     "args": {"type": "object"},
+                    "args_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
                     "depends_on": {
                         "type": "array",
                         "uniqueItems": True,
@@ -117,6 +120,8 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
 }
 """JSON Schema 2020-12 of a plan's payload."""
 
+_DETACHING: Final = frozenset({MESSAGES_API, RETRIES, RUNS})
+"""Issuers, all of them the gateway itself, whose plans may have args beside them."""
 _VALIDATOR: Final = jsonschema_rs.Draft202012Validator(PLAN_SCHEMA)
 
 
@@ -139,10 +144,11 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
     if "run" in claims and verified.issuer.id != RUNS:
         raise Refused(Reason.SCHEMA_PLAN, "only the gateway itself has runs", pointer="/run")
     steps: dict[str, Step] = {}
-    for action in claims["actions"]:
+    for number, action in enumerate(claims["actions"]):
         if action["id"] in steps:
             raise Refused(Reason.SCHEMA_PLAN, "duplicate step id", step=action["id"])
-        steps[action["id"]] = _step(action, literal=verified.issuer.id == RUNS)
+        found = _detached(verified, action, number) if "args_sha256" in action else None
+        steps[action["id"]] = _step(action, found, literal=verified.issuer.id == RUNS)
     _check_graph(steps)
     return Plan(
         plan_id=verified.plan_id,
@@ -192,7 +198,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
         try:
             args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, inherited)
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
-            put_args(state, args, canonical(args))
+            _put(state, args)
             subjects = data_subjects.of_value(plan.plan, step, manifest.actions[step.action], [args])
             data_subjects.check_number(subjects)
             state.put("args", commit(state.args_bytes, *subjects))
@@ -214,6 +220,16 @@ def put_args(state: StepState, args: Mapping[str, Any], args_bytes: bytes) -> No
     state.args = args
     state.args_bytes = args_bytes
     state.args_sha256 = hashlib.sha256(args_bytes).hexdigest()
+
+
+def _put(state: StepState, args: Mapping[str, Any]) -> None:
+    beside = state.step.detached
+    if beside is None:
+        put_args(state, args, canonical(args))
+    elif beside.raw:
+        state.args, state.args_bytes, state.args_sha256 = beside.value, beside.raw, beside.sha256
+    else:
+        raise Refused(Reason.SCHEMA_UNRESOLVED, "args are gone")
 
 
 def pointer_get(document: Any, place: str) -> Any:
@@ -240,22 +256,35 @@ def _first_problem(claims: Mapping[str, Any]) -> str:
     raise RuntimeError("is_valid and iter_errors disagree")
 
 
-def _step(action: Mapping[str, Any], *, literal: bool) -> Step:
+def _detached(verified: VerifiedPlan, action: Mapping[str, Any], number: int) -> Detached:
+    """The args of an action that names their hash alone. From outside no plan comes with anything beside it; and a step
+    that waits for another has its args in the plan, for until it is judged they are on record nowhere else."""
+    found = verified.detached.get(action["id"]) if verified.issuer.id in _DETACHING else None
+    if found is None or found.sha256 != action["args_sha256"] or action.get("depends_on"):
+        raise Refused(Reason.SCHEMA_PLAN, "no such args beside it", pointer=f"/actions/{number}/args_sha256")
+    return found
+
+
+def _step(action: Mapping[str, Any], detached: Detached | None, *, literal: bool) -> Step:
     """
     Args:
-        literal: the args are values, whatever they look like: a model wrote them, and refers to nothing.
+        detached: its args, where they are beside the plan. They are values, whatever they look like: what refers to
+            an earlier step is written into the plan.
+        literal: the same of args in the plan: a model wrote them, and refers to nothing.
     """
-    refers = not literal and _may_refer(action["args"])
-    references = tuple(_references(action["args"], "", action["id"])) if refers else ()
+    args = action["args"] if detached is None else detached.value
+    refers = not literal and detached is None and _may_refer(args)
+    references = tuple(_references(args, "", action["id"])) if refers else ()
     return Step(
         id=action["id"],
         hand=action["hand"],
         action=action["action"],
-        args=action["args"],
+        args=args,
         depends_on=tuple(action.get("depends_on", ())),
         idempotency_key=action.get("idempotency_key"),
         data_subjects=tuple(action.get("data_subjects", ())),
         references=references,
+        detached=detached,
     )
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from gateway.canonical import b64url_decode, parse
 from gateway.errors import Refused
-from gateway.model import RETRIES, Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
+from gateway.model import EMPTY, RETRIES, Detached, Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
 from gateway.ports import Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
@@ -129,17 +129,28 @@ def verify(
         principal=_subject(claims.get("sub"), issuer, unverified.caller, principals),
         caller=unverified.caller,
         received_at=now,
+        detached=unverified.detached,
     )
 
 
 def restore(
-    raw: bytes, plan_id: str, issuer: Issuer, kid: str, principal: Principal, caller: Principal, received_at: float
+    raw: bytes,
+    plan_id: str,
+    issuer: Issuer,
+    kid: str,
+    principal: Principal,
+    caller: Principal,
+    received_at: float,
+    args: Mapping[str, bytes],
 ) -> VerifiedPlan:
     """A plan that was verified when it came in, from the exact bytes on record.
 
+    Args:
+        args: step id -> canonical args, as far as they are on record.
+
     Raises:
-        Refused: ``verify.malformed`` where the bytes are not those that the id names, ``verify.subject`` where they
-            are not from and for those whom the record names.
+        Refused: ``verify.malformed`` where the bytes are not those that the id names, or the args not those that the
+            plan names; ``verify.subject`` where they are not from and for those whom the record names.
     """
     if hashlib.sha256(raw).hexdigest() != plan_id:
         raise Refused(Reason.VERIFY_MALFORMED, "the record holds other bytes")
@@ -147,7 +158,18 @@ def restore(
     claims = parse(b64url_decode(payload.decode("ascii")))
     if (claims["iss"], claims["sub"]) != (issuer.id, principal.id):
         raise Refused(Reason.VERIFY_SUBJECT, "the record names somebody else")
-    return VerifiedPlan(raw, plan_id, claims, issuer, kid, principal, caller, received_at)
+    beside = {action["id"]: _restored(action, args) for action in claims["actions"] if "args_sha256" in action}
+    return VerifiedPlan(raw, plan_id, claims, issuer, kid, principal, caller, received_at, beside)
+
+
+def _restored(action: Mapping[str, Any], args: Mapping[str, bytes]) -> Detached:
+    """The args that an action names by their hash. Of those that are not on record, no more than that is known."""
+    raw = args.get(action["id"])
+    if raw is None:
+        return Detached(EMPTY, b"", action["args_sha256"])
+    if hashlib.sha256(raw).hexdigest() != action["args_sha256"]:
+        raise Refused(Reason.VERIFY_MALFORMED, "the record holds other args")
+    return Detached(orjson.loads(raw), raw, action["args_sha256"])
 
 
 def _check_times(claims: Mapping[str, Any], key: IssuerKey, now: float, limits: PlanSettings) -> None:

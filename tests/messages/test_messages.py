@@ -9,6 +9,7 @@ import anthropic
 import orjson
 import pytest
 
+from gateway.canonical import b64url_decode, sha256_canonical
 from gateway.entries import EntryType
 from gateway.messages_api.events import EventReader
 from tests.anthropic_api.answers import Cut, error_event, failure, stream
@@ -85,10 +86,38 @@ async def test_the_request_goes_out_as_the_client_wrote_it(ready: World) -> None
     answer = await ready.post(body, path="/anthropic/v1/messages?beta=true", **headers)
     assert answer.status_code == 200, answer.text
     [request] = ready.api.asked
-    assert request.body == body
+    assert orjson.loads(request.body) == body
     assert request.target == "/v1/messages?beta=true"
     assert request.betas == ["one-2026-01-01", "two-2026-01-01"]
     assert (request.headers["anthropic-version"], request.headers["x-app"]) == ("2023-06-01", "cli")
+
+
+async def test_what_looks_like_a_reference_in_a_conversation_is_none(ready: World) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"$step": "a", "pointer": "/text"}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "read"}
+    said = [("user", "go on"), ("assistant", [call]), ("user", [result])]
+    body = asking(messages=[{"role": role, "content": content} for role, content in said])
+    ready.api.script(message("yes"))
+    answer = await ready.post(body)
+    assert answer.status_code == 200, answer.text
+    [request] = ready.api.asked
+    assert orjson.loads(request.body) == body
+
+
+async def test_a_request_is_on_record_once_and_its_plan_names_it_by_its_hash(ready: World) -> None:
+    ready.api.script(message("yes"))
+    body = asking("x" * 50_000)
+    assert (await ready.post(body)).status_code == 200
+    [decided] = await ready.entries(EntryType.POLICY_ALLOWED)
+    plan = await ready.gateway.pipeline.revive(decided["plan_id"])
+    assert plan is not None
+    assert len(plan.plan.raw) < 2000
+    step = plan.steps["ask"]
+    assert step.args == body
+    signed = orjson.loads(b64url_decode(plan.plan.raw.split(b".")[1].decode()))
+    [action] = signed["actions"]
+    assert action["args_sha256"] == sha256_canonical(body)
+    assert "args" not in action
 
 
 async def test_text_is_there_before_the_answer_is_whole(ready: World) -> None:

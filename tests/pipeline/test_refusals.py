@@ -41,6 +41,7 @@ def by_another_key(brain: Brain) -> bytes:
 
 
 NOW = int(time.time())
+ELSEWHERE = {"id": "a", "hand": "tool", "action": "echo"}
 
 ANY_VERIFICATION = {
     Reason.VERIFY_MALFORMED,
@@ -72,6 +73,9 @@ ATTACKS: dict[str, tuple[Attack, Reason | set[Reason]]] = {
     "times as floats": (claims(iat=float(NOW)), Reason.SCHEMA_PLAN),
     "times as booleans": (claims(iat=True), Reason.SCHEMA_PLAN),
     "unknown member": (claims(extra=1), Reason.SCHEMA_PLAN),
+    "args that are not here": (actions({**ELSEWHERE, "args_sha256": "0" * 64}), Reason.SCHEMA_PLAN),
+    "args here and elsewhere": (actions({**ELSEWHERE, "args_sha256": "0" * 64, "args": {}}), Reason.SCHEMA_PLAN),
+    "no args at all": (actions(ELSEWHERE), Reason.SCHEMA_PLAN),
     "no actions": (claims(actions=[]), Reason.SCHEMA_PLAN),
     "actions of a strange shape": (claims(actions={"a": 1}), Reason.SCHEMA_PLAN),
     "wrong version": (claims(v=2), Reason.SCHEMA_PLAN),

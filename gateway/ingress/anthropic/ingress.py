@@ -17,10 +17,10 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from gateway.canonical import Written, canonical, parse
+from gateway.canonical import canonical, parse
 from gateway.client_steps.collecting import Call, Found
 from gateway.client_steps.known_calls import KnownCalls
-from gateway.connector import signed_plan
+from gateway.connector import detached, signed_plan
 from gateway.errors import Absent
 from gateway.ingress.anthropic.calls import Calls, Context
 from gateway.ingress.anthropic.channel import Channel
@@ -121,19 +121,21 @@ class MessagesIngress:
         passes = gateway.settings.anthropic.pass_credentials and not manifest.secrets
         own = asked.own_credential if passes else {}
         # What goes out is the body, so that what it says is read from it, also where it was written anew here.
-        says = canonical(request.body if request.raw is asked.raw else parse(request.raw)) if request.raw else b""
+        sent = request.body if request.raw is asked.raw else parse(request.raw) if request.raw else None
+        beside = detached(args)
+        says = b"" if sent is None else beside.raw if sent is args else canonical(sent)
         channel = Channel({**request.headers, **own}, request.raw, says)
         claims = {} if request.purpose is None else {"purpose": request.purpose}
         asks = {"id": "ask", "hand": manifest.hand, "action": action}
 
         def plan() -> UnverifiedPlan:
-            step = {**asks, "args": Written(channel.says) if channel.says and "betas" not in args else args}
-            parts = (gateway.keyset, gateway.settings, caller, context.id, [step])
+            parts = (gateway.keyset, gateway.settings, caller, context.id, [{**asks, "args": beside}])
             return signed_plan(MESSAGES_API, *parts, now=time.time(), claims=claims)
 
         async def redacted(kinds: Sequence[str]) -> UnverifiedPlan:
-            nonlocal args
+            nonlocal args, beside
             args = await asyncio.to_thread(taken_out, args, gateway.pipeline.scanner, kinds)
+            beside = detached(args)
             channel.body = orjson.dumps({name: value for name, value in args.items() if name != "betas"})
             channel.says = canonical(parse(channel.body))
             return plan()
