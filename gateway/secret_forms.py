@@ -36,7 +36,7 @@ FORMS: Final[Mapping[str, str]] = {
 }
 """Kind -> its published form, as far as it takes to know one; a key may go on behind it."""
 
-PREFIXES: Final = r"gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-ant-|sk-proj-|sk_live_|rk_live_|npm_|pypi-|hf_|hr_"
+PREFIXES: Final = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk-ant-|sk-proj-|sk_live_|rk_live_|npm_|pypi-|hf_|hr_"
 """How tokens begin, whose rest is letters, digits, ``_`` and ``-``: also shorter than the published form, for who
 would rather take out too much."""
 PASSWORDS: Final = r"://[^/\s:@\"']+:[^/\s@\"']+@"

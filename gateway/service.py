@@ -22,7 +22,6 @@ from gateway.activation.pulling import Pulling
 from gateway.activation.rollout import Rollout
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
-from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.client_steps.reports import ClientReports
@@ -32,6 +31,7 @@ from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
+from gateway.gauges.backups import BackupGauge
 from gateway.identity.login import IssuerLogin
 from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.ingress.client_calls import ClientCalls

@@ -90,8 +90,9 @@ class StepState:
     """Sum of the args with the role ``amount``."""
     decision: Decision | None = None
     to_redact: tuple[str, ...] = ()
-    to_redact_at: str = ""
     """What policy wants to be taken out of the args before it decides, and is in there; until then they are denied."""
+    to_redact_at: str = ""
+    """Where the first of it stands: a JSON pointer into the args."""
     commitments: dict[str, str] = field(default_factory=dict)
     """Field name (``args``, ``evaluation``, ``result``) -> commitment, of everything recorded so far."""
     fresh: dict[str, Committed] = field(default_factory=dict)

@@ -19,7 +19,6 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import witness_gauges
 from gateway.activation import rollout
 from gateway.activation.lifecycle import Lifecycle
 from gateway.activation.pulling import Pulling
@@ -27,7 +26,6 @@ from gateway.app import hands as wired_hands
 from gateway.app import people
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
-from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.client_steps.collecting import Collecting
 from gateway.client_steps.known_calls import KnownCalls
@@ -40,6 +38,8 @@ from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
+from gateway.gauges.backups import BackupGauge
+from gateway.gauges.witnesses import measure
 from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring import stores as key_stores
@@ -124,7 +124,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
-    witness_gauges.measure(metrics, witnesses)
+    measure(metrics, witnesses)
     directory = people.directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
     hands, secrets, connections = wired_hands.hands(settings, jail, engine, log, root, directory, metrics, clock)

@@ -6,11 +6,11 @@ from sqlalchemy import Engine
 
 from audit.history import newest_pin
 from audit.log import Log
-from gateway import hand_gauges
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
+from gateway.gauges.hands import Counting, measure
 from gateway.objectives import Objectives
 from gateway.reasons import Reason
 from gateway.secrets.broker import Broker
@@ -46,9 +46,9 @@ def hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
+    reports, observer = Reports(log, metrics.count_egress), Counting(metrics)
     hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
-    hand_gauges.measure(metrics, hands.guards)
+    measure(metrics, hands.guards)
     connections = open_connections(
         settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
     )

@@ -11,8 +11,8 @@ from gateway.model import Decision
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import EngineUnavailable, EvaluationFailed
+from gateway.policy.hidden import hidden_of
 from gateway.policy.inspection import self_test
-from gateway.policy.menu import hidden_of
 from gateway.policy.pool import EvaluatorPool
 from gateway.policy.request import encode, steps_of
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import orjson
 
 from gateway.model import Effect
-from gateway.policy import builtins, duties, locations, metadata
+from gateway.policy import builtins, locations, metadata, obligations
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide
-from gateway.policy.duties import Duty
 from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
 from gateway.policy.locations import Location
+from gateway.policy.obligations import Stated
 from gateway.policy.process import START_SECONDS, EvaluatorProcess
 from gateway.reasons import Reason
 
@@ -54,12 +54,12 @@ class Inspected:
 
     Attributes:
         reasons: reason code -> where the bundle gives it.
-        duties: obligations that stand in it as they are.
+        obligations: those that stand in it as they are.
     """
 
     bundle: Bundle
     reasons: Mapping[str, Location]
-    duties: Sequence[Duty] = ()
+    obligations: Sequence[Stated] = ()
 
 
 async def inspect(bundle: Bundle) -> Inspected:
@@ -77,7 +77,7 @@ def _check(bundle: Bundle, parsed: Any) -> Inspected:
     problems = dict.fromkeys([*builtins.check(bundle, parsed), *metadata.check(bundle, parsed)])
     if problems:
         raise BundleError(list(problems))
-    return Inspected(bundle, locations.index(bundle, parsed), duties.stated(bundle, parsed))
+    return Inspected(bundle, locations.index(bundle, parsed), obligations.stated(bundle, parsed))
 
 
 async def _parse(bundle: Bundle) -> Any:

@@ -256,7 +256,7 @@ class Memory:
                 # what can be read out of a text that nobody vouches for came from there.
                 hit = text.origin.trust is Trust.UNTRUSTED and token in text.plain
             else:
-                hit = stands_in(token, text.plain, otherwise=text.origin.trust is Trust.UNTRUSTED)
+                hit = stands_in(token, text.plain, unsure=text.origin.trust is Trust.UNTRUSTED)
                 if not hit and number is not None and number in text.packed:
                     if self._grouped + len(text.plain) > GROUPED_MAX_CHARACTERS:
                         return False

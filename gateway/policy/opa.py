@@ -32,8 +32,8 @@ from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
 from gateway.policy.gate import Gate
+from gateway.policy.hidden import hidden_of
 from gateway.policy.inspection import self_test
-from gateway.policy.menu import hidden_of
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.request import allowed_seconds, encode, steps_of
 from gateway.reasons import Reason

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gateway.model import Decision
-from gateway.policy import duties
+from gateway.policy import obligations
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, Problem
@@ -46,7 +46,7 @@ async def check(bundle: Bundle, kinds: Collection[str], secret: str) -> Sequence
     """Everything that keeps the gateway from using a bundle, or from keeping an obligation that stands in it.
 
     Args:
-        kinds, secret: see ``duties.problems``.
+        kinds, secret: see ``obligations.problems``.
 
     Raises:
         EngineUnavailable: the check itself could not be run.
@@ -61,7 +61,7 @@ async def check(bundle: Bundle, kinds: Collection[str], secret: str) -> Sequence
             await pool.close()
     except BundleError as exc:
         return exc.problems
-    return [*duties.problems(inspected.duties, kinds, secret)]
+    return [*obligations.problems(inspected.obligations, kinds, secret)]
 
 
 async def evaluate(

@@ -180,9 +180,10 @@ def unseparated(text: str) -> str:
     return "".join(_SEPARATORS.sub("", text[at : at + PIECE]) for at in range(0, len(text), PIECE))
 
 
-def stands_in(token: str, text: str, *, otherwise: bool = False) -> bool:
+def stands_in(token: str, text: str, *, unsure: bool = False) -> bool:
     """Whether ``token`` stands in ``text`` as a whole, and is not a part of a longer name, address or path. Both are
-    :func:`plain`. A text that holds it as a part ever and again is not searched to the end."""
+    :func:`plain`. A text that holds it as a part ever and again is not searched to the end: then the answer is
+    ``unsure``."""
     at = text.find(token)
     for _ in range(_PARTS_MAX):
         if at < 0:
@@ -190,7 +191,7 @@ def stands_in(token: str, text: str, *, otherwise: bool = False) -> bool:
         if _free(text, at - 1, -1) and _free(text, at + len(token), 1):
             return True
         at = text.find(token, at + 1)
-    return otherwise
+    return unsure
 
 
 def grouped_in(number: str, text: str) -> bool:

@@ -3,13 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Hashable
-from typing import Final
 
 from gateway.errors import Unavailable
-from gateway.rates import KEYS_MAX, Rates
+from gateway.rates import Rates
 from gateway.reasons import Reason
-
-CALLERS_MAX: Final = KEYS_MAX
 
 
 class Rate:

@@ -77,7 +77,7 @@ class Beside:
 
 
 BESIDE: Final[ContextVar[Beside | None]] = ContextVar("BESIDE", default=None)
-"""What is sent here is that. ``None``: it is of the window."""
+"""The inquiry on whose behalf this task sends; ``None``: the call of the window."""
 
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], Writer]
@@ -111,14 +111,14 @@ class Channel(ABC):
         self.ended = asyncio.Event()
         self._expected: set[Any] = set()
         self._forgone: set[Any] = set()
-        self._beside: dict[Any, int] = {}
+        self._limits: dict[Any, int] = {}
         self.window(0)
 
     def window(self, answer_max_bytes: int) -> None:
         """Start a window whose answer, as a message, has at most ``answer_max_bytes`` (0: none is expected)."""
         self._answer_max = answer_max_bytes
-        self._message_max = max(answer_max_bytes, NOTE_MAX_BYTES, *self._beside.values())
-        self._budget = answer_max_bytes + CHATTER_MAX_BYTES + sum(self._beside.values())
+        self._message_max = max(answer_max_bytes, NOTE_MAX_BYTES, *self._limits.values())
+        self._budget = answer_max_bytes + CHATTER_MAX_BYTES + sum(self._limits.values())
         self._messages = MESSAGES_MAX
 
     def fail(self, reason: Reason, detail: str = "", /, **facts: str | int) -> None:
@@ -160,7 +160,7 @@ class Channel(ABC):
             limit = answer_max_bytes(beside.call)
             if self.call is None:
                 self.window(0)
-            self._beside[request_id] = limit
+            self._limits[request_id] = limit
             self._message_max = max(self._message_max, limit)
             self._budget += limit
             self._messages += 1
@@ -178,7 +178,7 @@ class Channel(ABC):
     def _settle(self, request_id: Any) -> None:
         """Expect nothing more of a request."""
         self._expected.discard(request_id)
-        self._budget -= self._beside.pop(request_id, 0)
+        self._budget -= self._limits.pop(request_id, 0)
 
     def message(self, content: bytes) -> JSONRPCMessage | None:
         """The message in ``content``; ``None`` for an empty one, and where it is a fault."""
@@ -201,8 +201,8 @@ class Channel(ABC):
                 self.fail(Reason.HAND_PROTOCOL, "an answer to no question")
                 return None
             limit = self._answer_max
-            if message.id in self._beside:
-                limit = self._beside[message.id]
+            if message.id in self._limits:
+                limit = self._limits[message.id]
                 self._budget += len(content)
             self._settle(message.id)
             if len(content) > limit:

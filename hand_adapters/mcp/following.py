@@ -1,8 +1,8 @@
 """A call that its server took as a task, followed to its end: asked how it stands, its questions put to the client, its
 result fetched, and called off where nobody waits any more.
 
-Each request about a task is a turn of its own in the session, which serves other calls in between. A connection that is
-lost between two of them is not the end: the server is asked again, in a new session if need be.
+Requests about a task are answered beside the calls of its session (``inquiries``). A connection that is lost between
+two of them is not the end: the server is asked again, in a new session if need be.
 """
 
 import asyncio

@@ -4,7 +4,8 @@ that a task is over.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mcp import Client, MCPError
 from mcp_types import INVALID_PARAMS
@@ -16,10 +17,14 @@ from hand_adapters.contract import HandError
 from hand_adapters.mcp import tasks
 from hand_adapters.mcp.answers import Answer, outcome, refused, result
 from hand_adapters.mcp.channel import BESIDE, Beside, Channel
-from hand_adapters.mcp.endings import SDK_ERRORS, in_step
+from hand_adapters.mcp.endings import SDK_ERRORS, broken
 from hand_adapters.mcp.jobs import Job
 from hand_adapters.mcp.talk import Talk
-from hand_adapters.mcp.tasks import Inquiry, Left, Method, Task, asked_about, while_wanted
+from hand_adapters.mcp.tasks import Inquiry, Method, Task, asked_about
+
+
+class _Left(Exception):
+    """Nobody waits for the answer to an inquiry any more."""
 
 
 class Inquiries:
@@ -60,7 +65,7 @@ class Inquiries:
         except HandError as error:
             job.tell(error)
         except asyncio.CancelledError:
-            job.tell(in_step(self._channel, -1))
+            job.tell(broken(self._channel, began=True))
             raise
 
     async def ask(self, job: Job, inquiry: Inquiry) -> HandResult | Task | None:
@@ -74,9 +79,9 @@ class Inquiries:
         BESIDE.set(beside)  # of this task's own context
         self._talk.follow(inquiry.task_id, job.call)
         try:
-            said = await while_wanted(job.answer, tasks.ask(self._client, inquiry))
+            said = await _while_wanted(job.answer, tasks.ask(self._client, inquiry))
             return self._came(inquiry, said)
-        except Left:
+        except _Left:
             self._channel.forgo(beside.requests)
             if inquiry.method is Method.CANCEL:
                 self._over(inquiry)
@@ -85,13 +90,13 @@ class Inquiries:
         except MCPError as exc:
             self._over(inquiry)
             if self._channel.fault is not None:
-                raise in_step(self._channel, -1) from None
+                raise broken(self._channel, began=True) from None
             if inquiry.method is Method.CANCEL and exc.code != INVALID_PARAMS:
                 self._leave(Reason.HAND_CANCELLED, "the server does not call its task off")
             raise refused(exc, job.call, inquiry, sent=True) from None
         except SDK_ERRORS as exc:
             self._channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
-            raise in_step(self._channel, -1) from None
+            raise broken(self._channel, began=True) from None
         finally:
             BESIDE.set(None)
 
@@ -110,3 +115,17 @@ class Inquiries:
 
     def _over(self, inquiry: Inquiry) -> None:
         self._talk.forget(inquiry.task_id)
+
+
+async def _while_wanted(waiter: "asyncio.Future[Any]", asked: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Wait for what was asked as long as somebody waits for what comes of it. Raises ``_Left``."""
+    task = asyncio.ensure_future(asked)
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled():
+        raise _Left
+    return task.result()

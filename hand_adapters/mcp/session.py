@@ -1,4 +1,5 @@
-"""One warm channel to a server for one principal: opened, asked for its tools, then called one step at a time.
+"""One warm channel to a server for one principal: opened, asked for its tools, then called one step at a time;
+requests about tasks go beside (``inquiries``).
 
 A task of its own owns the channel from start to end, because the SDK's task groups must be left by the task that
 entered them. Callers put jobs into its queue and wait. A channel whose server broke a rule is never used again.
@@ -119,7 +120,7 @@ class Session:
         return self._running is not None or bool(self._jobs) or self._watches.active or self._talk.follows or asked
 
     async def call(self, call: HandCall, again: Round | Inquiry | None = None) -> Outcome:
-        """Wait for its turn, run ``call``, and answer within its deadline.
+        """Wait for its turn, where it takes one, run ``call``, and answer within its deadline.
 
         Args:
             again: what goes with it where the server answered with a question before, or what is asked instead where it
@@ -131,7 +132,7 @@ class Session:
         """
         loop = asyncio.get_running_loop()
         job = Job(call, loop.create_future(), again)
-        if self._inquiries is not None and (inquiry := self._beside(job)) is not None:
+        if self._inquiries is not None and (inquiry := self._inquiry_of(job)) is not None:
             self._inquiries.begin(job, inquiry)
         elif len(self._jobs) >= WAITING_MAX:
             raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
@@ -270,7 +271,7 @@ class Session:
                 job = self._jobs.popleft()
                 if job.answer.done():
                     continue
-                if (inquiry := self._beside(job)) is not None:
+                if (inquiry := self._inquiry_of(job)) is not None:
                     self._inquiries.begin(job, inquiry)
                     continue
                 self._running = job
@@ -290,7 +291,7 @@ class Session:
             await self._inquiries.end()
             self._inquiries = None
 
-    def _beside(self, job: Job) -> Inquiry | None:
+    def _inquiry_of(self, job: Job) -> Inquiry | None:
         """What is asked about a task, where it takes no turn. A jail that reaches out does so for one call at a time,
         and its server may have to for a result."""
         inquiry = job.again if isinstance(job.again, Inquiry) else None

@@ -1,7 +1,8 @@
 """What a server says to the client of a call beside its answer: questions, progress and log messages, each only where
 the operator declared it, counted, and cleaned of what no reader sees.
 
-A session serves one call at a time, so what arrives while a call runs is of that call, and goes to its client alone.
+It is of the call that runs, or of the one that became the task which it names (:class:`Talk`), and goes to that call's
+client alone.
 """
 
 import asyncio
@@ -155,7 +156,7 @@ class Talk:
         self._answers = answers
         self.asker: Callable[[Any], HandCall | None] = lambda _: None
         """Id of a question -> the call in whose answer it came, where the channel knows."""
-        self._turn: _Spoken | None = None
+        self._running: _Spoken | None = None
         self._tasks: dict[str, _Spoken] = {}
 
     def options(self) -> dict[str, Any]:
@@ -180,11 +181,11 @@ class Talk:
 
     def begin(self, call: HandCall) -> None:
         """A call runs from now on."""
-        self._turn = _Spoken(call)
+        self._running = _Spoken(call)
 
     def end(self) -> None:
         """No call runs."""
-        self._turn = None
+        self._running = None
 
     @property
     def follows(self) -> bool:
@@ -212,10 +213,10 @@ class Talk:
         asker = None if question_id is None else self.asker(question_id)
         if asker is not None:
             return next(
-                (one for one in (self._turn, *self._tasks.values()) if one is not None and one.is_of(asker)), None
+                (one for one in (self._running, *self._tasks.values()) if one is not None and one.is_of(asker)), None
             )
         only = next(iter(self._tasks.values())) if len(self._tasks) == 1 else None
-        return self._turn or only
+        return self._running or only
 
     def log_level(self, call: HandCall) -> str | None:
         """From which level on the server is asked for log messages."""
@@ -223,9 +224,9 @@ class Talk:
 
     async def progressed(self, progress: float, total: float | None, message: str | None) -> None:
         """The server says how far it is."""
-        turn = self._turn
-        if self.declared.progress and turn is not None and turn.noted() and turn.call.conversation is not None:
-            turn.call.conversation.progress(progress, total, None if message is None else _text(message))
+        spoken = self._running
+        if self.declared.progress and spoken is not None and spoken.noted() and spoken.call.conversation is not None:
+            spoken.call.conversation.progress(progress, total, None if message is None else _text(message))
 
     async def _logged(self, params: LoggingMessageNotificationParams) -> None:
         spoken = self._speaks(params.meta)
@@ -244,7 +245,7 @@ class Talk:
             or McpQuestion.ELICITATION not in self.declared.questions
         ):
             return
-        for spoken in (self._turn, *self._tasks.values()):  # each knows which pages it sent somebody to
+        for spoken in (self._running, *self._tasks.values()):  # each knows which pages it sent somebody to
             if spoken is not None and spoken.noted() and spoken.call.conversation is not None:
                 spoken.call.conversation.visited(message.params.elicitation_id)
 

@@ -5,11 +5,10 @@ Up to 2025-11-25 the client asks for a task, which some tools require, and fetch
 decides, and what ``tasks/get`` answers has its questions and the result in it.
 """
 
-import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal
 
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim, UnexpectedClaimedResult
@@ -21,8 +20,6 @@ VERSION: Final = "2025-11-25"
 """The one revision in which the client asks for a task."""
 KEPT_SECONDS: Final = 60.0
 """How long beyond the deadline of its call a task should be there."""
-
-T = TypeVar("T")
 
 
 class Method(StrEnum):
@@ -96,10 +93,6 @@ class Extension(ClientExtension):
         return [ResultClaim(result_type="task", model=_Claimed, resolve=_unclaimed)]
 
 
-class Left(Exception):
-    """Nobody waits for the answer to a step any more."""
-
-
 class _Request(McpRequest[dict[str, Any], str]):
     name_param: ClassVar[str | None] = "taskId"
 
@@ -123,20 +116,6 @@ def asked_about(inquiry: Inquiry, said: Mapping[str, Any]) -> Task:
     """The task that a server speaks of. Raises ``pydantic.ValidationError``: none, or another one."""
     named = said.get("taskId")
     return Task.model_validate({**said, "taskId": named if named == inquiry.task_id else None})
-
-
-async def while_wanted(waiter: "asyncio.Future[Any]", awaited: Awaitable[T]) -> T:
-    """Wait for something as long as somebody waits for what comes of it. Raises ``Left``."""
-    task = asyncio.ensure_future(awaited)
-    try:
-        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    if task.cancelled():
-        raise Left
-    return task.result()
 
 
 def asked_for(version: str | None, has: ServerCapabilities | None, deadline_seconds: float) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 
 from audit.errors import LogUnavailable
 from audit.history import newest_time
-from gateway.backup_gauge import LOOK_SECONDS, BackupGauge
 from gateway.entries import EntryType
+from gateway.gauges.backups import LOOK_SECONDS, BackupGauge
 from gateway.telemetry import Metrics
 from tests.backup.conftest import back_up, put_back, reopened
 from tests.cli import real

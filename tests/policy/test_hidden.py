@@ -162,27 +162,31 @@ def check(cases: list[dict[str, Any]], answers: list[dict[str, Any]]) -> None:
     assert shown > len(cases) / 4, "most cases say nothing"
 
 
-CASES = [drawn(random.Random(seed)) for seed in range(60)]
+@pytest.fixture(scope="module")
+def cases() -> list[dict[str, Any]]:
+    return [drawn(random.Random(seed)) for seed in range(60)]
 
 
 @pytest.mark.opa
-async def test_hidden_is_what_no_call_could_get_and_nothing_else(opa_program: Path, tmp_path: Path) -> None:
+async def test_hidden_is_what_no_call_could_get_and_nothing_else(
+    cases: list[dict[str, Any]], opa_program: Path, tmp_path: Path
+) -> None:
     probe = tmp_path / "probe.rego"
     probe.write_text(PROBE, encoding="utf-8")
     arguments = ("eval", "--bundle", SHIPPED, "--data", probe, "--stdin-input", "--format", "raw", "data.probe.answers")
     process = await asyncio.create_subprocess_exec(opa_program, *arguments, stdin=PIPE, stdout=PIPE)
-    out, _ = await process.communicate(json.dumps({"cases": CASES}).encode())
+    out, _ = await process.communicate(json.dumps({"cases": cases}).encode())
     assert process.returncode == 0
-    check(CASES, json.loads(out))
+    check(cases, json.loads(out))
 
 
-def test_hidden_is_the_same_in_regorus() -> None:
+def test_hidden_is_the_same_in_regorus(cases: list[dict[str, Any]]) -> None:
     engine, bundle = Engine(), load(SHIPPED)
     for path, source in [*((module.path, module.source) for module in bundle.modules), ("probe.rego", PROBE)]:
         engine.add_policy(path, source)
     engine.add_data_json(bundle.data_json.decode())
-    engine.set_input_json(json.dumps({"cases": CASES}))
-    check(CASES, json.loads(engine.eval_rule_as_json("data.probe.answers")))
+    engine.set_input_json(json.dumps({"cases": cases}))
+    check(cases, json.loads(engine.eval_rule_as_json("data.probe.answers")))
 
 
 # --- the engines -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway import hand_gauges
+from gateway.gauges.hands import Counting, measure
 from gateway.settings import ResilienceSettings
 from gateway.telemetry import Metrics
 from hand_adapters.contract import HandError
@@ -16,8 +16,8 @@ async def test_what_is_tried_again_withheld_running_and_waiting_is_counted() -> 
     metrics = Metrics()
     world = World()
     settings = ResilienceSettings(breaker_failures=2, retries_max=1, concurrency_max=1, queue_max=1)
-    guard = Guard("h", settings, hand_gauges.Counting(metrics), clock=lambda: world.now, sleep=world.let_pass)
-    hand_gauges.measure(metrics, {"h": guard})
+    guard = Guard("h", settings, Counting(metrics), clock=lambda: world.now, sleep=world.let_pass)
+    measure(metrics, {"h": guard})
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, {"hand": "h", **labels})

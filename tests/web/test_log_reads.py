@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gateway.errors import Unavailable
 from gateway.model import Role
+from gateway.rates import KEYS_MAX
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.web.asgi import create_app
 from gateway.web.conditional import entity_tag, matches
-from gateway.web.rates import CALLERS_MAX, Rate
+from gateway.web.rates import Rate
 from tests.web.conftest import in_process
 from tests.web.fake import testing_only_Gateway, token
 
@@ -204,8 +205,8 @@ def test_a_refusal_says_when_and_costs_nothing_more() -> None:
 def test_many_callers_are_not_remembered_for_ever() -> None:
     clock = Hands()
     rate = Rate(1, 1, Reason.LIMIT_READS, clock)
-    for number in range(CALLERS_MAX + 5):
+    for number in range(KEYS_MAX + 5):
         rate.check(f"caller {number}")
-    assert len(rate) == CALLERS_MAX
-    assert taken(rate, f"caller {CALLERS_MAX + 4}", 3) == 0
+    assert len(rate) == KEYS_MAX
+    assert taken(rate, f"caller {KEYS_MAX + 4}", 3) == 0
     assert taken(rate, "caller 0", 3) == 1, "the one that was silent for longest is as new"

@@ -48,14 +48,8 @@ def error_document(kind: str, message: str, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
-def error_event(reason: Reason, message: str, kind: str) -> bytes:
-    """The event that ends a stream that broke off."""
-    data = {"type": "error", "error": {"type": kind, "message": f"{reason}: {message}"}}
-    return event_bytes(data)
-
-
 def refused_event(error: HandrailError, status: int) -> bytes:
-    """The same for a refusal or failure of the gateway: what :func:`error_body` says where no stream has begun."""
+    """The event that ends a stream that broke off: what :func:`error_body` says where none has begun."""
     return event_bytes({"type": "error", "error": {"type": error_type(status), "message": said_of(error)}})
 
 

@@ -14,7 +14,7 @@ from gateway.conversations import Unanswered
 from gateway.errors import Unavailable
 
 LOOK_SECONDS: Final = 2.0
-"""How often it is looked whether somebody is offered other things."""
+"""How often it is looked whether somebody is shown other things."""
 
 _log = structlog.get_logger(__name__)
 
@@ -90,20 +90,20 @@ class Session:
     def follow(
         self,
         listed: Listed,
-        offered: Callable[[], Awaitable[Any]],
+        shown: Callable[[], Awaitable[Any]],
         given: Any,
         stands: Callable[[], Awaitable[bool]],
     ) -> None:
         """Say when a list is another one.
 
         Args:
-            offered: what is offered now.
+            shown: what is shown now.
             given: the same, when the client was given the list.
             stands: whether the client may still be told. Raises ``Unavailable``.
         """
         self._given[listed] = given
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look(offered, stands))
+            self._looking = asyncio.get_running_loop().create_task(self._look(shown, stands))
 
     def changed(self, subscriber: Subscriber) -> None:
         """Say so once the client takes it; once, however often it changed until then."""
@@ -125,10 +125,10 @@ class Session:
             if task is not None:
                 task.cancel()
 
-    async def _look(self, offered: Callable[[], Awaitable[Any]], stands: Callable[[], Awaitable[bool]]) -> None:
+    async def _look(self, shown: Callable[[], Awaitable[Any]], stands: Callable[[], Awaitable[bool]]) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            now = await offered()
+            now = await shown()
             others = [listed for listed, given in self._given.items() if given != now]
             if not others:
                 continue
@@ -208,8 +208,8 @@ class Stream:
                 await self.say(types.ResourceUpdatedNotification(params=params))
         return not self._over.is_set()
 
-    async def say_offered(self, honoured: types.SubscriptionFilter) -> None:
-        """Say that other things are offered now."""
+    async def say_changed(self, honoured: types.SubscriptionFilter) -> None:
+        """Say that other lists are shown now."""
         about = types.NotificationParams(_meta=self.meta)
         if honoured.tools_list_changed:
             await self.say(types.ToolListChangedNotification(params=about))

@@ -1,5 +1,5 @@
 """What clients are told while nobody calls: that a resource changed which they watch, and that other tools or prompts
-are offered to them now.
+are shown to them now.
 
 Each watched resource is a call of ``resources/subscribe`` that policy decides. A client of the handshake era is told on
 its session's stream, one of the stateless era on the stream that ``subscriptions/listen`` is.
@@ -35,8 +35,8 @@ STREAM_SECONDS: Final = 3600.0
 """After so long a stream ends, and its client has to say anew who it is."""
 
 
-Offered = tuple[Collection[str], Hidden]
-"""Digests of manifests, and what of them is hidden; equal where the same is offered."""
+Shown = tuple[Collection[str], Hidden]
+"""Digests of manifests, and what of them is hidden; equal where the same is shown."""
 
 
 class Reaches(Asks, Protocol):
@@ -108,8 +108,8 @@ class Subscriptions:
             return
         self._session(ctx, caller).follow(
             listed,
-            partial(self._offered, ctx, caller),
-            await self._offered(ctx, caller),
+            partial(self._shown, ctx, caller),
+            await self._shown(ctx, caller),
             partial(self._ingress.calls.may_hear, caller, None, context_id(ctx, caller)),
         )
 
@@ -159,18 +159,18 @@ class Subscriptions:
             acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=stream.meta)
             await stream.say(types.SubscriptionsAcknowledgedNotification(params=acknowledged))
             lists = bool(honoured.tools_list_changed or honoured.prompts_list_changed)
-            seen = await self._offered(ctx, caller)
+            seen = await self._shown(ctx, caller)
             ends = asyncio.get_running_loop().time() + STREAM_SECONDS
             while asyncio.get_running_loop().time() < ends and await stream.more(
                 LOOK_SECONDS if lists else STREAM_SECONDS
             ):
-                now = await self._offered(ctx, caller)
+                now = await self._shown(ctx, caller)
                 if now == seen:
                     continue
                 if not await self._ingress.calls.may_hear(caller, None, context):
                     break
                 seen = now
-                await stream.say_offered(honoured)
+                await stream.say_changed(honoured)
         finally:
             for subscriber in subscribers:
                 subscriber.cancelled.set()
@@ -184,8 +184,8 @@ class Subscriptions:
         stands = partial(self._ingress.calls.may_hear, caller, hand, context)
         return Subscriber(uri, told.changed, told.lost, stands)
 
-    async def _offered(self, ctx: ServerRequestContext[Any], caller: Principal) -> Offered:
-        """What this endpoint offers the caller now, as far as it was pinned and is not hidden."""
+    async def _shown(self, ctx: ServerRequestContext[Any], caller: Principal) -> Shown:
+        """What this endpoint shows the caller now: what was pinned, and is not hidden."""
         manifests = self._ingress.manifests(caller, hand_of(scope_of(ctx)))
         return {one.digest for one in manifests}, await self._ingress.hidden(caller, manifests)
 

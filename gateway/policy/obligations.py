@@ -21,7 +21,7 @@ _UNSEEN: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class Stated:
     """One obligation and its value.
 
     Attributes:
@@ -35,7 +35,7 @@ class Duty:
     column: int = 0
 
 
-def stated(bundle: Bundle, parsed: Any) -> list[Duty]:
+def stated(bundle: Bundle, parsed: Any) -> list[Stated]:
     """Every obligation that stands in a decision in the rules with a value of its own, and the kinds that rules or data
     name elsewhere.
 
@@ -43,11 +43,11 @@ def stated(bundle: Bundle, parsed: Any) -> list[Duty]:
         bundle: a bundle that passed the check.
         parsed: its syntax trees.
     """
-    found = [duty for tree in syntax.trees(parsed) for duty in _in_rules(tree)]
+    found = [one for tree in syntax.trees(parsed) for one in _in_rules(tree)]
     return [*found, *_in_data(bundle.data, ())]
 
 
-def problems(duties: Collection[Duty], kinds: Collection[str], secret: str) -> Iterator[Problem]:
+def problems(found: Collection[Stated], kinds: Collection[str], secret: str) -> Iterator[Problem]:
     """Those that a gateway cannot keep.
 
     Args:
@@ -55,35 +55,35 @@ def problems(duties: Collection[Duty], kinds: Collection[str], secret: str) -> I
         secret: how keys and tokens are named beside these.
     """
     known = {_PERSONAL: {EVERY_KIND, *kinds}, _REQUEST: {EVERY_KIND, secret, *kinds}}
-    for duty in duties:
+    for one in found:
         try:
-            value = read_obligation(duty.name, duty.value)
+            value = read_obligation(one.name, one.value)
         except (Unenforceable, Misshapen) as exc:
-            said = str(exc) or f"{duty.name}: no value that it can have."
-            yield Problem(duty.file, duty.line, duty.column, said)
+            said = str(exc) or f"{one.name}: no value that it can have."
+            yield Problem(one.file, one.line, one.column, said)
             continue
-        unknown = sorted({*value} - known[duty.name]) if duty.name in _KINDS else []
+        unknown = sorted({*value} - known[one.name]) if one.name in _KINDS else []
         if unknown:
-            names = ", ".join(sorted(known[duty.name]))
-            said = f"{duty.name}: no kind is called {', '.join(unknown)}; there are {names}"
-            yield Problem(duty.file, duty.line, duty.column, said)
+            names = ", ".join(sorted(known[one.name]))
+            said = f"{one.name}: no kind is called {', '.join(unknown)}; there are {names}"
+            yield Problem(one.file, one.line, one.column, said)
 
 
-def _in_rules(tree: syntax.Tree) -> Iterator[Duty]:
+def _in_rules(tree: syntax.Tree) -> Iterator[Stated]:
     decided: set[int] = set()  # the objects that are the obligations of a decision
     for tag, body in syntax.nodes(tree.rules):
         if tag != "Object":
             continue
-        named = [(key, key.get("String", {}).get("value"), value) for _, key, value in body["fields"]]
+        named = [(key, key.get("String", {}).get("value"), node) for _, key, node in body["fields"]]
         a_decision = any(name == "effect" for _, name, _ in named)
-        for key, name, value in named:
-            if a_decision and name == _OBLIGATIONS and "Object" in value:
-                decided.add(id(value["Object"]))
+        for key, name, node in named:
+            if a_decision and name == _OBLIGATIONS and "Object" in node:
+                decided.add(id(node["Object"]))
             elif isinstance(name, str) and (id(body) in decided or name in _KINDS):
-                stated = _static(value)
-                if stated is not _UNSEEN:
+                value = _static(node)
+                if value is not _UNSEEN:
                     at = syntax.place(key["String"])
-                    yield Duty(name, stated, tree.file, at.line, at.column)
+                    yield Stated(name, value, tree.file, at.line, at.column)
 
 
 def _static(node: syntax.Node) -> Any:
@@ -97,11 +97,11 @@ def _static(node: syntax.Node) -> Any:
     return body["value"] if tag in syntax.CONSTANTS else _UNSEEN
 
 
-def _in_data(value: Any, path: tuple[str | int, ...]) -> Iterator[Duty]:
+def _in_data(value: Any, path: tuple[str | int, ...]) -> Iterator[Stated]:
     if isinstance(value, Mapping):
         for name, member in value.items():
             if name in _KINDS:
-                yield Duty(name, member, f"data{pointer((*path, name))}")
+                yield Stated(name, member, f"data{pointer((*path, name))}")
             else:
                 yield from _in_data(member, (*path, name))
     elif isinstance(value, list):

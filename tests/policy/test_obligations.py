@@ -62,7 +62,7 @@ async def test_what_cannot_be_kept_is_told_with_its_place(tmp_path: Path, obliga
 
 
 async def test_kinds_are_seen_outside_of_a_decision_and_in_data(tmp_path: Path) -> None:
-    text = PACKAGE + 'duties := {"redact_request": ["secrets"]}\n\nother := {"obligations": {"mine": 1}}\n'
+    text = PACKAGE + 'stated := {"redact_request": ["secrets"]}\n\nother := {"obligations": {"mine": 1}}\n'
     data = {"for": [{"purpose": "support", "redact_request": ["secret", "adress"]}], "obligations": {"mine": 1}}
     first, second = await said(tmp_path, text, data)
     assert first.startswith("handrail/x.rego:3:13: redact_request: no kind is called secrets")
