@@ -1,5 +1,5 @@
-"""Args beside a plan that names their hash: only the gateway's own plans have any, only these very ones, and a step whose
-args are not on record any more does not run."""
+"""Args beside a plan that names their hash: only plans of the gateway's own have any, only these very ones, and a step
+whose args are not on record any more does not run."""
 
 import hashlib
 import json
