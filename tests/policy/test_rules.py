@@ -1,7 +1,5 @@
-"""The shipped rules: their own tests hold in the embedded engine too, and their metadata says what it must."""
+"""The metadata of the shipped rules says what it must (that their own tests hold: ``test_rules_in_regorus``)."""
 
-import json
-import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -14,37 +12,10 @@ from gateway.entries import EntryType
 from gateway.policy.bundle import load
 from gateway.policy.inspection import inspect
 from gateway.policy.locations import SEVERITIES
-from tests.policy.support import DECIDING, PACKAGES, SHIPPED
+from tests.policy.support import DECIDING, SHIPPED
 
-regorus = pytest.importorskip("regorus", reason="no regorus wheel for this platform")
-TESTS = sorted(SHIPPED.rglob("*_test.rego"))
+pytest.importorskip("regorus", reason="no regorus wheel for this platform")
 POLICY_ENTRIES = (EntryType.POLICY_ALLOWED, EntryType.POLICY_DENIED, EntryType.APPROVAL_REQUESTED)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    made = regorus.Engine()
-    data: dict[str, Any] = {}
-    for path in (*PACKAGES, *TESTS):
-        made.add_policy(str(path.relative_to(SHIPPED)), path.read_text())
-    for path in SHIPPED.rglob("data.json"):
-        place = data
-        for name in path.relative_to(SHIPPED).parts[:-1]:
-            place = place.setdefault(name, {})
-        place.update(json.loads(path.read_text()))
-    made.add_data_json(json.dumps(data))
-    return made
-
-
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.parent.name)
-def test_the_tests_of_a_rule_hold_in_the_embedded_engine(engine: Any, path: Path) -> None:
-    text = path.read_text()
-    package = re.search(r"^package (\S+)", text, re.MULTILINE)
-    names = re.findall(r"^(test_\w+)", text, re.MULTILINE)
-    assert package
-    assert names
-    for name in dict.fromkeys(names):
-        assert engine.clone().eval_rule_as_json(f"data.{package[1]}.{name}") == "true", name
 
 
 def metadata(path: Path) -> dict[str, Any]:
