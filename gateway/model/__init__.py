@@ -24,6 +24,7 @@ from gateway.model.people import (
 from gateway.model.plans import (
     MILLIONTHS,
     PURPOSE_MAX_CHARACTERS,
+    UNNAMED_CONTEXT,
     Plan,
     PlanStatus,
     Reference,
@@ -47,6 +48,7 @@ __all__ = [
     "RETRIES",
     "RUNS",
     "TRUSTED",
+    "UNNAMED_CONTEXT",
     "Answer",
     "ApprovalRequest",
     "ApprovalStatus",
