@@ -48,8 +48,7 @@ async def _is_refused(plan: PlanState, state: StepState, plan_id: str, step_id: 
         return False
     if plan.plan.in_named_context and other.plan.context_id != plan.plan.context_id:
         return False
-    ended = known.error is not None and known.error.reason is Reason.APPROVAL_REFUSED
-    return ended or known.status is StepStatus.HELD  # the answer is on record a moment before its step ends
+    return known.error is not None and known.error.reason is Reason.APPROVAL_REFUSED
 
 
 def _call(plan: PlanState, state: StepState) -> tuple[object, ...]:

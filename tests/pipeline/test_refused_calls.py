@@ -16,9 +16,9 @@ from gateway.client_steps.collecting import Call
 from gateway.errors import Unavailable
 from gateway.ingress.client_calls import JudgedCall, told
 from gateway.model import UNNAMED_CONTEXT, Answer, ApprovalStatus, Decision, Effect, Obligations, Principal
+from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.recovery import recover
-from gateway.stages.record import Recorder
 from tests.pipeline.clients import bash, client_house, equip
 from tests.pipeline.house import (
     AGENT,
@@ -138,7 +138,7 @@ async def test_the_same_arguments_in_another_spelling_are_the_same_call(house: H
         (AGENT, CONTEXT, Call("shell", "Bash", {"command": "ls"})),
         (AGENT, CONTEXT, Call("shell", "Bash", {"command": "rm -r  /tmp/x"})),
         (AGENT, "ctx-2", RM),
-        (OTHER, "ctx-3", RM),
+        (OTHER, UNNAMED_CONTEXT + "1", RM),
     ],
     ids=["another call", "almost the same", "another context", "another principal"],
 )
@@ -265,21 +265,26 @@ async def test_gateways_of_one_database_know_each_others_refusals(tmp_path: Path
     await close_house(one)
 
 
-async def test_it_stands_from_the_answer_on_also_where_its_step_did_not_end(
+async def test_a_refusal_and_the_end_of_its_step_are_on_record_together_or_not_at_all(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash between the answer and the ending of its step."""
+    held, append, records = await judge(house), house.log.append, []
 
-    async def crash(*_: Any, **__: Any) -> None:
-        raise Unavailable(Reason.LOG_UNAVAILABLE)
+    async def once(item: Append) -> Any:
+        records.append([str(draft.type) for draft in item.entries])
+        if len(records) == 1:
+            raise Unavailable(Reason.LOG_UNAVAILABLE)
+        return await append(item)
 
-    held = await judge(house)
-    with monkeypatch.context() as patched:
-        patched.setattr(Recorder, "outcome", crash)
-        with pytest.raises(Unavailable):
-            await refuse(house, held.step["approval_id"])
-    again = await judge(house)
-    assert again.step["error"] == {
+    monkeypatch.setattr(house.log, "append", once)
+    with pytest.raises(Unavailable):
+        await refuse(house, held.step["approval_id"])
+    assert (await house.approvals.show(held.step["approval_id"], APPROVER))["status"] == "open"
+    await recover(house.pipeline)
+    assert (await judge(house)).held
+    await refuse(house, held.step["approval_id"])
+    assert records == [["APRREF", "POLDNY"]] * 2
+    assert (await judge(house)).step["error"] == {
         "code": "approval.refused",
         "text": "A person refused this call.",
         "approval": held.step["approval_id"],
