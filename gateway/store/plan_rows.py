@@ -164,6 +164,7 @@ def refused_calls(
         .where(*whose, approvals.c.status == str(ApprovalStatus.REFUSED))
         .where(approvals.c.principal == the.principal.pseudonym)
         .where(approvals.c.hand == state.step.hand, approvals.c.action == state.step.action)
+        .where(approvals.c.expires_at > since)  # nobody answers later: spares looking up the answers to old ones
         .where(approval_answers.c.answer == str(Answer.REFUSE), approval_answers.c.answered_at > since)
         .order_by(approval_answers.c.answered_at.desc(), approvals.c.approval_id)
         .limit(REFUSED_MAX)
