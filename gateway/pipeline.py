@@ -34,6 +34,7 @@ from gateway.stages import (
     ingress,
     offer,
     policy,
+    refused,
     release,
     result,
     schema,
@@ -148,9 +149,11 @@ class Pipeline(Plans):
                 continue
 
             # 5 approval: `ask` holds a step until the quorum answered for this exact call. A request that waits already
-            #   stays open where the policy changed and asks the same.
+            #   stays open where the policy changed and asks the same. What a person refused of late is not asked again.
             with stage("5 approval", context_id):
                 await self._unless_another(live, plan, judged)
+                since = self.clock() - self.settings.plans.approval_ttl_seconds
+                await refused.deny(plan, judged, self.store, self.load, since)
                 requests = approval.hold(judged, self.settings.plans, self.clock())
                 rebound = approval.rebind(plan, requests, outdated)
                 voided = {name: question for name, question in outdated.items() if name not in rebound}

@@ -272,12 +272,10 @@ class Approvals:
         status = ApprovalStatus.REFUSED if answer is Answer.REFUSE else ApprovalStatus.GRANTED
         writes = list(given.writes)
         if complete:
-            # Found again as `running` after a crash right here, the plan is taken up with its answer.
             guards.append(pipeline.store.asking_guard(row.request.approval_id, row.asked, answered=True))
             writes += [
                 pipeline.store.approval_status(row.request.approval_id, status),
                 *pipeline.store.notices(row.tenant, row.request.approval_id, status, now),
-                pipeline.store.plan_status(plan, PlanStatus.RUNNING),
             ]
         # The plan may have gone on since it was looked at. From here to the record it does not: see ``answering``.
         self._check_drift(plan, state, row)
@@ -285,7 +283,15 @@ class Approvals:
             raise Refused(Reason.APPROVAL_CLOSED)
         state.answering = True
         try:
-            await pipeline.log.append(Append([draft], writes, guards))
+            if answer is Answer.APPROVE:
+                if complete:
+                    # Found again as `running` after a crash right here, the plan is taken up with its answer.
+                    writes.append(pipeline.store.plan_status(plan, PlanStatus.RUNNING))
+                await pipeline.log.append(Append([draft], writes, guards))
+            else:
+                ending = state.begin_ending()
+                ending.fail(StepStatus.DENIED, Reason.APPROVAL_REFUSED)
+                await pipeline.recorder.outcome(plan, state, ending, now, refusal=Append([draft], writes, guards))
         except Unavailable:
             pipeline.stalled.add(row.plan_id)
             raise
@@ -295,9 +301,6 @@ class Approvals:
             state.approvals = (*state.approvals, Approval(approver.pseudonym, attested_by))
             state.approved = complete
         else:
-            ending = state.begin_ending()
-            ending.fail(StepStatus.DENIED, Reason.APPROVAL_REFUSED)
-            await pipeline.recorder.outcome(plan, state, ending, now)
             pipeline.followers.announce(plan, [state])
         if complete:
             pipeline.resume(plan)

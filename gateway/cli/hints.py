@@ -87,7 +87,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.POLICY_STRICTER: _WHY,
     Reason.POLICY_CANDIDATE: "Have the operator set [policy] opa_candidate_url, or use the embedded engine.",
     Reason.POLICY_NO_REMOTE: "Have the operator set [policy.remote], or bring the file: handrail policy bring FILE",
-    Reason.APPROVAL_REFUSED: "Ask whoever refused it; a new plan asks anew.",
+    Reason.APPROVAL_REFUSED: "Ask whoever refused it; for [plans] approval_ttl_seconds the same call asks nobody anew.",
     Reason.APPROVAL_EXPIRED: "Submit the plan again: it asks anew.",
     Reason.APPROVAL_VOIDED: "Look at the plan: the call is judged again by what holds now.",
     Reason.APPROVAL_MISMATCH: "Show the request again and answer what it shows: handrail approvals show ID",

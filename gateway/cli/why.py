@@ -53,6 +53,7 @@ def _show(out: Output, document: dict[str, Any]) -> None:
             ("policy", decision.get("policy_digest")),
             ("ended as", f"{document.get('status')}: {error.get('code')}. {error.get('text')}" if error else ""),
             ("freeze", error.get("freeze")),
+            ("refused in", error.get("approval")),
         ]
     )
     out.line("")

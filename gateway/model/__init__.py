@@ -24,6 +24,7 @@ from gateway.model.people import (
 from gateway.model.plans import (
     MILLIONTHS,
     PURPOSE_MAX_CHARACTERS,
+    UNNAMED_CONTEXT,
     Detached,
     Plan,
     PlanStatus,
@@ -48,6 +49,7 @@ __all__ = [
     "RETRIES",
     "RUNS",
     "TRUSTED",
+    "UNNAMED_CONTEXT",
     "Answer",
     "ApprovalRequest",
     "ApprovalStatus",

@@ -9,6 +9,8 @@ from gateway.model.people import EMPTY, Issuer, Principal
 
 PURPOSE_MAX_CHARACTERS: Final = 256
 """What a plan's purpose may have."""
+UNNAMED_CONTEXT: Final = "unnamed-"
+"""Begins the context that an ingress makes up for a call whose client names none."""
 
 
 class StepStatus(StrEnum):
@@ -205,3 +207,8 @@ class Plan:
     request: str | None = None
     retries: Retry | None = None
     run: RunTurn | None = None
+
+    @property
+    def in_named_context(self) -> bool:
+        """Whether its client said of which context it is."""
+        return not self.context_id.startswith(UNNAMED_CONTEXT)

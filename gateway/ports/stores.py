@@ -170,6 +170,11 @@ class PlanStore(Protocol):
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """How many approval requests of plans that ``caller`` (a pseudonym) sent are open. An index answers it."""
 
+    async def refused(self, plan: PlanState, state: StepState, since: float) -> Sequence[tuple[str, str, str]]:
+        """``(approval_id, plan_id, step_id)`` of requests that a person refused since then (seconds since the epoch),
+        about calls of the step's action by the plan's caller for its principal; in the plan's context, or in any where
+        its client named none. The newest answer first, and not all where there are very many."""
+
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""
 

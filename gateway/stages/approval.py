@@ -33,7 +33,8 @@ SKEW_SECONDS = 5
 ANSWER_MEMBERS = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
-def _asked(state: StepState) -> Decision | None:
+def asks(state: StepState) -> Decision | None:
+    """The decision by which a step is to be held; ``None`` where it is not."""
     decision = state.decision
     held = decision is not None and decision.effect is Effect.ASK and state.status is StepStatus.DEFERRED
     return decision if held else None
@@ -47,7 +48,7 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
     """
     requests: dict[str, ApprovalRequest] = {}
     for state in states:
-        decision = _asked(state)
+        decision = asks(state)
         if decision is None:
             continue
         duties = decision.obligations

@@ -141,7 +141,7 @@ def describe(plan: PlanState, this: Round) -> Drafts:
     for state in this.judged:
         question = this.rebound.get(state.step.id)
         if question is None:
-            entries.add(state, _judgement(state), said(state), _kind(state))
+            entries.add(state, _judgement(state), said(state), {**_kind(state), **_refused(state)})
         else:
             entries.add(state, EntryType.APPROVAL_REBOUND, said(state), {**_kind(state), **_anew(state, question)})
     for state in (*this.orphans, *this.fallen):
@@ -185,6 +185,13 @@ def _kind(state: StepState) -> Mapping[str, str]:
     if state.decision is None or state.manifest is None:
         return EMPTY
     return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
+
+
+def _refused(state: StepState) -> Mapping[str, str]:
+    """Which request a person refused before about the same call, where a step is denied for that."""
+    if state.error is None or state.error.reason is not Reason.APPROVAL_REFUSED:
+        return EMPTY
+    return {"approval": str(state.error.facts["approval"])}
 
 
 def found(state: StepState) -> Mapping[str, str | int]:

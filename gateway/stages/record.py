@@ -133,6 +133,7 @@ class Recorder:
         now: float,
         offered: Offer | None = None,
         frozen: FreezeState | None = None,
+        refusal: Append | None = None,
     ) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
 
@@ -140,20 +141,22 @@ class Recorder:
             ending: from ``state.begin_ending()``, with its final status.
             offered: of a step that was offered to a remote hand, its offer, which ends with it.
             frozen: what was frozen when the ending was decided, where it rests on that.
+            refusal: the person's answer that ends the step: both are on record, or neither is.
 
         Raises:
             Unavailable: ``log.unavailable``; ``state`` is as it was, and the result must be withheld.
             Refused: ``request.conflict`` where another gateway decided the step's fate first.
             Outdated: something was frozen or lifted since; decide again.
         """
-        entries = Drafts(plan)
+        entries, answered = Drafts(plan), refusal or Append(())
+        entries.drafts += answered.entries
         if ending.redacted:
             taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
             entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
         cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
         facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **ending.used(), **cached}
         entries.add(ending, ENDINGS[ending.status], said(ending), facts)
-        guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
+        guards = [*answered.guards, *([] if state.dispatched else [self.store.fate_guard(plan, ending)])]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
             guards.append(self.store.asking_guard(ending.approval_id, ending.asked))
@@ -177,7 +180,7 @@ class Recorder:
             if frozen is not None and not self.freezes.stands(frozen):
                 raise Outdated
             rests_on: Mapping[Topic, int] = {} if frozen is None else self.freezes.rests_on()
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
+            indices = await self.log.append(Append(entries.drafts, answered.writes, guards, finalise, rests_on))
         except BaseException:
             state.ending = None
             raise

@@ -1,6 +1,6 @@
 """Rows of plans, steps and approvals as the values that ``ports.PlanStore`` gives."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
 from gateway.ports import ApprovalAnswer, ApprovalRow, StoredReport, StoredStep
 from gateway.state import REPORTED_FAILED as FAILED
-from gateway.state import UNKNOWN
+from gateway.state import UNKNOWN, PlanState, StepState
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
 
@@ -30,6 +30,8 @@ _COPIED: Final = (
     "asked",
 )
 """Members of an ``ApprovalRow`` that are columns of the same name."""
+REFUSED_MAX: Final = 64
+"""Refused calls of one caller on one action that are looked through for the same call, the newest first."""
 
 
 def stored_step(row: Row[Any]) -> StoredStep:
@@ -148,6 +150,28 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
         )
         for row in rows
     ]
+
+
+def refused_calls(
+    connection: Connection, plan: PlanState, state: StepState, since: float
+) -> Sequence[tuple[str, str, str]]:
+    """See ``ports.PlanStore.refused``."""
+    the = plan.plan
+    whose = (approvals.c.tenant == the.tenant, approvals.c.caller == the.caller.pseudonym)
+    query = (
+        select(approvals.c.approval_id, approvals.c.plan_id, approvals.c.step_id)
+        .join(approval_answers, approval_answers.c.approval_id == approvals.c.approval_id)
+        .where(*whose, approvals.c.status == str(ApprovalStatus.REFUSED))
+        .where(approvals.c.principal == the.principal.pseudonym)
+        .where(approvals.c.hand == state.step.hand, approvals.c.action == state.step.action)
+        .where(approvals.c.expires_at > since)  # nobody answers later: spares looking up the answers to old ones
+        .where(approval_answers.c.answer == str(Answer.REFUSE), approval_answers.c.answered_at > since)
+        .order_by(approval_answers.c.answered_at.desc(), approvals.c.approval_id)
+        .limit(REFUSED_MAX)
+    )
+    if the.in_named_context:
+        query = query.where(approvals.c.context_id == the.context_id)
+    return [(row.approval_id, row.plan_id, row.step_id) for row in connection.execute(query)]
 
 
 def _successors(connection: Connection, macs: RowMacs, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:

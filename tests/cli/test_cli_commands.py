@@ -1,6 +1,7 @@
 """Every command against a gateway in the documented shapes: what it sends, prints and returns."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -108,6 +109,13 @@ def test_why_tells_a_step_that_no_rule_was_asked_about(
     output = run("why", f"{PLAN_ID}/s1").output
     assert all(words in output for words in told), output
     assert never not in output
+
+
+def test_why_names_the_request_that_a_person_refused_before(run: Run, gateway: StandIn) -> None:
+    error = {"code": "approval.refused", "text": "A person refused this call.", "approval": "a1b2"}
+    document = {"plan_id": PLAN_ID, "step_id": "s1", "status": "denied", "decision": {"effect": "ask"}, "error": error}
+    gateway.next("GET", f"/v1/plans/{PLAN_ID}/steps/s1/why", lambda _: JSONResponse(document))
+    assert re.search(r"refused in\s+a1b2", run("why", f"{PLAN_ID}/s1").output)
 
 
 def test_why_of_a_plan_of_one_step_needs_no_step(run: Run, gateway: StandIn) -> None:

@@ -224,7 +224,8 @@ async def test_a_restart_forgets_nothing(paying: House) -> None:
     await paying.plan(pay("a", 10), step("b", "small"), step("c", "typed"), context_id="journey")
     refused = await paying.plan(step("r", "typed"), context_id="journey")
     await paying.approvals.answer(refused["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
-    approved = await paying.plan(step("r", "typed"), context_id="journey")
+    await paying.plan(step("r", "typed"), context_id="journey")  # a person refused it
+    approved = await paying.plan(step("s", "typed"), context_id="journey")
     await paying.approvals.answer(approved["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     await paying.until_settled(approved["plan_id"])
     await paying.plan(pay("d", 0.5), {**pay("e", 7), "depends_on": ["d"]}, context_id="other")

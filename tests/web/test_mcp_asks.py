@@ -84,6 +84,22 @@ async def test_another_principals_same_call_is_asked_for_itself(at: Place, tool:
     assert len(await at.open_requests()) == 2
 
 
+@pytest.mark.parametrize("then", [[1, 1, 1], [1.0, 1, 1.0]], ids=["as it was", "spelled otherwise"])
+async def test_a_call_that_a_person_refused_is_denied_when_it_is_made_again_and_nobody_is_asked(
+    at: Place, tool: Tool, then: list[float]
+) -> None:
+    await send(at)
+    [request] = await at.open_requests()
+    await at.approve(request, Answer.REFUSE)
+    said = {text_of(await send(at, n=n)) for n in [1, *then]}  # the first of them is its outcome
+    [told] = said
+    assert told.startswith("approval.refused: A person refused this call.")
+    assert "Waiting for approval" in text_of(await send(at, n=2))
+    assert "Waiting for approval" in text_of(await send(at, who="rival"))
+    assert len(await at.open_requests()) == 3
+    assert tool.calls == []
+
+
 # --- clients without a session ---------------------------------------------------------------------------------------
 
 

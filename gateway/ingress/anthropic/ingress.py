@@ -27,7 +27,7 @@ from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.exchange import Answer, Exchange, GatewayParts
 from gateway.ingress.anthropic.request import MessagesRequest, context_id, past_calls, read, rewritten
 from gateway.manifest import MESSAGES, MODEL, Manifest
-from gateway.model import MESSAGES_API, Principal, UnverifiedPlan
+from gateway.model import MESSAGES_API, UNNAMED_CONTEXT, Principal, UnverifiedPlan
 from gateway.personal_data import SECRET_KIND, taken_out
 from gateway.ports import StoredCall
 from gateway.reasons import Reason
@@ -194,4 +194,4 @@ class MessagesIngress:
 
 def new_context() -> str:
     """A context that nobody used before."""
-    return f"anthropic-{secrets.token_hex(16)}"
+    return f"{UNNAMED_CONTEXT}{secrets.token_hex(16)}"

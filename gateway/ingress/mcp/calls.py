@@ -14,10 +14,9 @@ from gateway.connector import signed_plan
 from gateway.conversations import Conversation, Conversations
 from gateway.errors import HandrailError, Refused
 from gateway.freeze import Concern
-from gateway.ingress.mcp.requests import ONE_CALL
 from gateway.ingress.plans import Submits
 from gateway.menus import Menus
-from gateway.model import PlanStatus, Principal, UnverifiedPlan
+from gateway.model import UNNAMED_CONTEXT, PlanStatus, Principal, UnverifiedPlan
 from gateway.ports import AuditLog, Directory, Freezes, Hands, Signer
 from gateway.ports.undelivered import CALL, MCP_ISSUER, NAMED, Undelivered
 from gateway.reasons import Reason
@@ -390,7 +389,7 @@ def call_bytes(caller: Principal, hand: str, action: str, arguments: Mapping[str
 
 def same_context(one: str, other: str) -> bool:
     """Whether two calls are of one context, or of clients that keep none."""
-    return one == other or (one.startswith(ONE_CALL) and other.startswith(ONE_CALL))
+    return one == other or (one.startswith(UNNAMED_CONTEXT) and other.startswith(UNNAMED_CONTEXT))
 
 
 def plan_id(plan: UnverifiedPlan) -> str:

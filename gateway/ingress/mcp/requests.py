@@ -17,15 +17,13 @@ from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import Manifest
 from gateway.menus import Hidden
-from gateway.model import Principal
+from gateway.model import UNNAMED_CONTEXT, Principal
 from gateway.reasons import TEXTS, Reason
 
 _log = structlog.get_logger(__name__)
 
 CONTEXT_META_KEY: Final = "handrail/context_id"
 """``_meta`` member by which a client without a session keeps its calls in one context."""
-ONE_CALL: Final = "mcp-once-"
-"""Begins the context of a call whose client keeps none."""
 SESSION_HEADER: Final = "mcp-session-id"
 _CONTEXT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -108,6 +106,6 @@ def context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
         return named
     session = ctx.request.headers.get(SESSION_HEADER) if isinstance(ctx.request, Request) else None
     if session is None or ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
-        return f"{ONE_CALL}{secrets.token_hex(16)}"
+        return f"{UNNAMED_CONTEXT}{secrets.token_hex(16)}"
     owner = canonical([caller.tenant, caller.pseudonym, session])
     return f"mcp-{hashlib.sha256(owner).hexdigest()[:32]}"
