@@ -19,6 +19,7 @@ class Channel:
     Attributes:
         headers, body, says: see ``calls.Relay``.
         status, answered: of the answer, once it has :attr:`begun`.
+        collected: of an approved request that stands for this one: its approval is used up with that.
     """
 
     def __init__(self, headers: Mapping[str, str], body: bytes, says: bytes) -> None:
@@ -27,6 +28,7 @@ class Channel:
         self.says = says
         self.gone = asyncio.Event()
         self.begun = False
+        self.collected = False
         self.status = 0
         self.answered: Mapping[str, str] = {}
         self._waiting: deque[StreamEvent | bytes] = deque()

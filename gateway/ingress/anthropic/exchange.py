@@ -108,7 +108,6 @@ class Exchange:
         request: MessagesRequest,
         channel: Channel,
         step: asyncio.Task[dict[str, Any]],
-        collected: Callable[[], bool],
         status_of: Callable[[Reason], int],
     ) -> None:
         self._gateway = gateway
@@ -119,7 +118,6 @@ class Exchange:
         self._request = request
         self._channel = channel
         self._step = step
-        self._collected = collected
         self._status_of = status_of
 
     async def answer(self) -> Answer:
@@ -273,7 +271,7 @@ class Exchange:
         """See :meth:`succeeded`. With that the approval is used up, unless it was when the step was found; and ``None``
         where somebody else was told."""
         message, step = self.succeeded(view), view["steps"][0]
-        if message is None or "approval_id" not in step or self._collected():
+        if message is None or "approval_id" not in step or self._channel.collected:
             return message
         return message if await self._calls.deliver(self._caller, view["plan_id"], step["id"]) else None
 

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from gateway.canonical import canonical, parse
-from gateway.client_steps.collecting import Call, Found
+from gateway.client_steps.collecting import Call
 from gateway.client_steps.known_calls import KnownCalls
 from gateway.connector import detached, signed_plan
 from gateway.errors import Absent
@@ -140,16 +140,11 @@ class MessagesIngress:
             channel.says = canonical(parse(channel.body))
             return plan()
 
-        found: Found | None = None
-
         async def approved() -> StoredCall | None:
-            nonlocal found
             call = Call(manifest.hand, action, args)
             found = await self._known.collecting.standing(caller, context.named, call)
+            channel.collected = found is not None and found.collected
             return None if found is None else found.step
-
-        def collected() -> bool:
-            return found is not None and found.collected
 
         seconds = manifest.actions[action].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
@@ -158,7 +153,7 @@ class MessagesIngress:
         )
         self._under_way.add(step)
         step.add_done_callback(self._ended)
-        return Exchange(gateway, self._calls, caller, context, request, channel, step, collected, self._status_of)
+        return Exchange(gateway, self._calls, caller, context, request, channel, step, self._status_of)
 
     def _ended(self, step: asyncio.Task[dict[str, Any]]) -> None:
         self._under_way.discard(step)
