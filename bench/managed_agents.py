@@ -39,8 +39,8 @@ from gateway.settings import load
 from tests.managed_agents.stand_in import ALLOW, ASK, KEY, Session, StandIn, custom, running, toolset
 from tests.until import until
 
-CALLS: Final = 120
-WORK: Final = 25
+CALLS: Final = 100
+WORK: Final = 20
 WARMING: Final = 10
 """Turns that are not counted."""
 PATIENCE_SECONDS: Final = 60.0
