@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import calls as ways_in
-from bench import code_hands, jail, log, messages, policy, runs
+from bench import code_hands, jail, log, managed_agents, messages, policy, runs
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 from bench.page import (
     BEGIN,
+    BEGIN_AGENTS,
     BEGIN_CALLS,
     BEGIN_CODE,
     BEGIN_JAIL,
@@ -136,6 +137,7 @@ def write(
     tokens: Mapping[str, Mapping[str, float]],
     turns: Mapping[str, Mapping[str, float]],
     called: Mapping[str, Mapping[str, float]],
+    agents: Mapping[str, Mapping[str, float]],
     about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
@@ -150,6 +152,7 @@ def write(
         "messages": tokens,
         "runs": turns,
         "calls": called,
+        "managed_agents": agents,
         "turns": [
             {
                 "connections": turn.connections,
@@ -223,21 +226,18 @@ def main() -> int:
         logged = log.measure_all(arguments.seconds, arguments.entries, say_to_terminal)
         say_to_terminal("measuring jails")
         starts, calls = jails()
-    except BenchError as error:
-        sys.stderr.write(f"bench: {error}\n")
-        return 1
-    # In a process of their own: they pin themselves to the core of the load.
-    try:
+        # In a process of their own: they pin themselves to the core of the load.
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
             tokens = alone.submit(messages.measured_alone).result()
             turns = alone.submit(runs.measured_alone).result()
             called = alone.submit(ways_in.measured_alone).result()
+            agents = alone.submit(managed_agents.measured_alone).result()
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, turns, called, about)
+    path = write(measurement, rows, decisions, logged, (starts, calls), tokens, turns, called, agents, about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
@@ -247,6 +247,7 @@ def main() -> int:
         write_page(messages.document(tokens, about), BEGIN_MESSAGES)
         write_page(messages.document(turns, about, "a turn"), BEGIN_RUNS)
         write_page(ways_in.document(called, about), BEGIN_CALLS)
+        write_page(messages.document(agents, about, managed_agents.WHAT), BEGIN_AGENTS)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
@@ -256,6 +257,7 @@ def main() -> int:
     console.print(added_table("The time to a model's first token", "a request", tokens))
     console.print(added_table("The time of a turn of a run", "a turn", turns))
     console.print(calls_table(called))
+    console.print(added_table("Tool calls of Claude Managed Agents", managed_agents.WHAT, agents))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

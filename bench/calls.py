@@ -25,11 +25,10 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from bench.load import BenchError
+from bench.messages import prepare
 from bench.page import BEGIN_CALLS, machine, measured, write_page
 from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
-from gateway.app import build
-from gateway.settings import Settings, load
-from gateway.store.directory_rows import NewPrincipal
+from gateway.settings import load
 
 CALLS: Final = 25
 ROUNDS: Final = 8
@@ -68,22 +67,6 @@ actions.Look.side_effects = "none"
 
 Call: TypeAlias = Callable[[str], Awaitable[None]]
 """Makes one call about what has that name."""
-
-
-async def prepare(settings: Settings) -> str:
-    """The first principals and the pins; returns the agent's key."""
-    gateway = build(settings)
-    await gateway.start()
-    try:
-        people = [NewPrincipal("agent", ["agent"]), NewPrincipal("admin", ["security_admin", "operator"])]
-        added = await gateway.directory.bootstrap(people)
-        tokens = {view["principal"]["id"]: str(view["api_key"]["token"]) for view in added}
-        admin = await gateway.directory.authenticate(tokens["admin"], time.time())
-        for hand in settings.hands:
-            await gateway.hands.pin(hand, (await gateway.hands.offer(hand)).digest, admin)
-    finally:
-        await gateway.close()
-    return tokens["agent"]
 
 
 async def of_tool(stack: AsyncExitStack, url: str, mode: str, headers: Mapping[str, str]) -> Call:

@@ -26,6 +26,7 @@ from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
 from gateway.app import build
 from gateway.settings import Settings, load
 from gateway.store.directory_rows import NewPrincipal
+from gateway.telemetry import configure_logging
 from tests.anthropic_api.blocks import message
 from tests.anthropic_api.server import KEY, StandIn, serving
 
@@ -80,8 +81,9 @@ def body(tools_bytes: int) -> bytes:
     return json.dumps({**asked, "tools": tools} if tools else asked, separators=(",", ":")).encode()
 
 
-async def prepare(settings: Settings) -> str:
-    """The first principals, the pins of the hands and the model's key; returns the agent's key."""
+async def prepare(settings: Settings, key: str = KEY) -> str:
+    """The first principals, the pins of the hands and ``key`` as the service's; returns the agent's own key."""
+    configure_logging(settings.telemetry)
     gateway = build(settings)
     await gateway.start()
     try:
@@ -92,7 +94,7 @@ async def prepare(settings: Settings) -> str:
         for hand in settings.hands:
             offered = await gateway.hands.offer(hand)
             await gateway.hands.pin(hand, offered.digest, admin)
-        await gateway.secrets.set(admin, "claude-key", KEY)
+        await gateway.secrets.set(admin, "claude-key", key)
     finally:
         await gateway.close()
     return tokens["agent"]

@@ -17,6 +17,7 @@ BEGIN_CODE = "<!-- hands that run code measured by make bench -->"
 BEGIN_RUNS = "<!-- runs measured by make bench -->"
 BEGIN_MESSAGES = "<!-- messages measured by make bench -->"
 BEGIN_CALLS = "<!-- calls measured by make bench -->"
+BEGIN_AGENTS = "<!-- managed agents measured by make bench -->"
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
 

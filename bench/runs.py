@@ -37,10 +37,11 @@ RUNS: Final = 4
 ROUNDS: Final = 6
 MODEL: Final = "claude-opus-4-6"
 PROMPT: Final = "Look at the desk, ten times."
-HANDS: Final = """
+BRAIN: Final = """
 [brains.claude]
 model = "{model}"
-
+"""
+DESK: Final = """
 [hands.desk]
 adapter = "http"
 base_url = "{desk}"
@@ -143,8 +144,8 @@ async def measure(runs: int, rounds: int) -> dict[str, dict[str, float]]:
 async def _measure(directory: Path, api: StandIn, tool: str, runs: int, rounds: int) -> dict[str, dict[str, float]]:
     port = free_port()
     configuration = directory / "handrail.toml"
-    text = (CONFIGURATION + HANDS).format(home=directory / "home", port=port, api=api.url, desk=tool, model=MODEL)
-    configuration.write_text(text, encoding="utf-8")
+    names = {"home": directory / "home", "port": port, "api": api.url, "desk": tool, "model": MODEL}
+    configuration.write_text((CONFIGURATION + BRAIN + DESK).format(**names), encoding="utf-8")
     key = await prepare(load(configuration))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDRAIL_")}
     command = [sys.executable, "-m", "bench.serve", "serve", "--config", str(configuration)]

@@ -512,8 +512,8 @@ class StandIn:
                        "age_seconds": 4, "fault": "forked", "detail": self.text}  # fmt: skip
                 return JSONResponse({"quorum": 1, "lag_seconds": 4, "problem": "log.forked", "witnesses": [one]})
             case ("GET", "controls", "report"):
-                summary = {"missing": 0, "evidence": 2, "none": 1}
-                return JSONResponse({**found.report(self.text), "summary": summary})
+                counts = {"missing": 0, "evidence": 2, "none": 1}
+                return JSONResponse({**found.report(self.text), "summary": counts})
             case ("GET", "controls", "access-review"):
                 return JSONResponse(found.access(self.text))
             case ("GET", "controls", "processing-record"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import page as figures
 from tests.meta.tree import ROOT, text, tracked
 
 PAGES = [ROOT / path for path in tracked() if path.endswith(".md")]
@@ -48,3 +49,14 @@ def test_index_of_the_documents_is_whole() -> None:
     index = text(ROOT / "docs" / "README.md")
     for path in (ROOT / "docs").glob("*.md"):
         assert path.name == "README.md" or f"({path.name})" in index, path.name
+
+
+@pytest.mark.parametrize("mark", [mark for name, mark in vars(figures).items() if name.startswith("BEGIN")])
+def test_figures_that_are_measured_have_a_place_on_the_page(mark: str) -> None:
+    """Without it they would be written behind everything else, or over it."""
+    _, begin, rest = text(figures.PAGE).partition(mark)
+    between, end, after = rest.partition(figures.END)
+    assert begin, "the mark is not there"
+    assert end, "nothing ends there"
+    assert "<!--" not in between
+    assert mark not in after

@@ -746,7 +746,7 @@ class testing_only_Rollout:  # noqa: N801
 
 class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
-        self.queries: list[tuple[Filter, int | None, int]] = []
+        self.queries: list[tuple[Filter, int | None, int, bool]] = []
 
     def query(
         self,
