@@ -76,10 +76,15 @@ class Connector:
         """See :func:`tools_of`."""
         return tools_of(self.settings)
 
+    @property
+    def looks_seconds(self) -> float:
+        """How often what is new is looked for."""
+        return self.settings.discover_seconds
+
     def start(self) -> None:
         """Begin to follow."""
         self._tasks = [
-            asyncio.create_task(self._every(self.settings.discover_seconds, self._discover, "agents' sessions wait")),
+            asyncio.create_task(self._every(self.looks_seconds, self._discover, "agents' sessions wait")),
             asyncio.create_task(self._every(self.renew_seconds, self._renew, "leases of agents' sessions wait")),
         ]
 

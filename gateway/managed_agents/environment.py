@@ -30,6 +30,8 @@ SUFFIX: Final = ".environment"
 LEASE_SECONDS: Final = 90.0
 """How long a lease lasts that the service has not said it of."""
 BEAT_MAX_SECONDS: Final = 30.0
+CLAIM_SECONDS: Final = 2.0
+"""Between two looks for work, where the settings do not ask for more: about what the SDK's own worker leaves."""
 _OVER: Final = frozenset({"stopping", "stopped"})
 
 
@@ -53,6 +55,11 @@ class Environment(Connector):
     def tools(self) -> Tools:
         """See ``tools_here``."""
         return tools_here(self.settings)
+
+    @property
+    def looks_seconds(self) -> float:
+        """See ``Connector``. An agent stands still until its work is claimed."""
+        return min(self.settings.discover_seconds, CLAIM_SECONDS)
 
     async def close(self) -> None:
         """Give all work back, then stop."""

@@ -57,7 +57,12 @@ class ManagedAgentsSettings(Section):
         {}, description='Custom tool -> "hand.action". Default: a tool named HAND__ACTION is that action.'
     )
     environment: EnvironmentSettings | None = Field(None, description="A self-hosted environment to serve.")
-    discover_seconds: float = Field(15.0, ge=0.05, le=3600, description="How often new sessions are looked for.")
+    discover_seconds: float = Field(
+        15.0,
+        ge=0.05,
+        le=3600,
+        description="How often new sessions are looked for; work of an environment every 2 seconds at least.",
+    )
     timeout_seconds: float = Field(30.0, gt=0, le=300, description="How long a request may take to be answered.")
     quiet_seconds: float = Field(
         300.0, ge=1, le=3600, description="A stream of events that says nothing for this long is opened anew."

@@ -109,6 +109,15 @@ async def test_a_stop_gives_the_work_back(tmp_path: Path, service: StandIn) -> N
     assert ("stop", work["id"]) in service.work_calls
 
 
+async def test_work_waits_no_longer_than_that_because_sessions_are_looked_for_now_and_then(
+    tmp_path: Path, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.managed_agents.environment.CLAIM_SECONDS", 0.05)
+    async with opened(tmp_path / "one", service, environment=ENVIRONMENT, discover_seconds=3600.0) as here:
+        await until(lambda: sum(path.endswith("/work/poll") for _, path, _ in service.requests) > 1)
+        await served(here)
+
+
 async def test_nobody_else_follows_a_session_of_the_environment(world: World) -> None:
     session, _ = await served(world)
     connector = world.gateway.managed_agents.connectors["cloud"]
