@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from anthropic import UnprocessableEntityError
 from structlog.testing import capture_logs
 
 from gateway.entries import EntryType
@@ -165,6 +166,28 @@ async def test_what_cannot_be_taken_out_is_denied_and_says_what_it_was(
             assert f"policy.obligation: {why}" in (await ready.post(asking())).text
         assert [one["why"] for one in logged if one["event"] == "policy cannot be enforced"] == [[why]]
         assert len(ready.api.asked) == (condition != TOLD)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_what_no_gateway_can_keep_is_asked_about_once_by_the_sdk(
+    tmp_path: Path, anthropic_api: StandIn, *, stream: bool
+) -> None:
+    """A 500 would be asked again and again, and judged each time."""
+    async with world(ruled(tmp_path, rule('["secrets"]')), anthropic_api) as ready:
+        async with ready.client() as client:
+            with pytest.raises(UnprocessableEntityError) as told:
+                await client.with_options(max_retries=2).messages.create(**asking(), stream=stream)
+        assert told.value.type == "invalid_request_error"
+        assert "policy.obligation: redact_request: nobody here knows the kind secrets." in told.value.message
+        assert len(await ready.entries(EntryType.POLICY_DENIED)) == 1
+
+
+async def test_a_hook_denies_what_no_gateway_can_keep(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(ruled(tmp_path, rule('["secret"]', "true")), anthropic_api) as ready:
+        said = {"hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Read", "tool_input": {"file": "a"}}
+        answer = (await ready.json("POST", "/v1/hooks/claude-code?hand=code", "bot", said))["hookSpecificOutput"]
+        assert answer["permissionDecision"] == "deny"
+        assert "policy.obligation: redact_request: the step asks no model." in answer["permissionDecisionReason"]
 
 
 async def test_whoever_asks_the_model_by_a_plan_is_denied_until_it_is_out(
