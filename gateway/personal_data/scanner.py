@@ -325,6 +325,8 @@ class _Search:
         if found or self.counts:
             counts += found | self.counts
         self.counts = counts
+        if shown is not text:
+            self.known.within.pop(key, None)  # large, and hardly met again
         return shown
 
     def _part(self, part: Part, name: str, depth: int) -> Any:
