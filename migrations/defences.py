@@ -34,6 +34,9 @@ APPEND_ONLY: Final = {
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing, or
 where the log, or a MAC, says whatever else is in it."""
+GUARDED: Final = frozenset({"client_calls"})
+"""Those among them that a guard of the log's (``ports.log.Guard``) asks whether it is the first: a second row changes
+nothing, and is counted as none, where an error would not say whose fault it is."""
 _CHANGES: Final = frozenset({"UPDATE", "DELETE"})
 _SAID_BY_THE_OWNER: Final = dict.fromkeys(("dropped_partitions", "retained_hashes"), _CHANGES | {"INSERT"})
 _KEPT: Final = dict.fromkeys(
@@ -77,7 +80,8 @@ def sqlite() -> list[str]:
             when = f"BEFORE INSERT ON {table} WHEN {exists}"
             # FAIL, not ABORT: to undo a statement of many rows, SQLite would copy every page before it changes it. The
             # row is refused all the same, and whoever wrote it rolls its transaction back.
-            statements.append(f"CREATE TRIGGER {table}_no_replace {when} BEGIN SELECT RAISE(FAIL, '{REFUSAL}'); END")
+            act = "IGNORE" if table in GUARDED else f"FAIL, '{REFUSAL}'"
+            statements.append(f"CREATE TRIGGER {table}_no_replace {when} BEGIN SELECT RAISE({act}); END")
     statements += [
         f"CREATE TRIGGER head_no_shrink BEFORE UPDATE ON head WHEN {_HEAD_CHANGED} BEGIN {refuse} END",
         f"CREATE TRIGGER head_no_delete BEFORE DELETE ON head BEGIN {refuse} END",

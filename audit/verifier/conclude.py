@@ -10,8 +10,9 @@ from .collected import Collected, Request
 from .errors import EvidenceError
 from .history import check_history
 from .keys import Key, Keys
-from .note import LOG, Checkpoint, Note, Vkey
+from .note import Checkpoint, Note, Vkey
 from .report import Report, Verdict, entries
+from .revocation import leave_unrevoked, signed
 from .segment import Leaves
 from .tree import EMPTY_ROOT
 
@@ -56,7 +57,7 @@ def conclude(
         openings=found.openings,
         policies=sorted(found.policies),
     )
-    _unrevoked(found, witnesses, quorum, trusted, report)
+    leave_unrevoked(found, witnesses, quorum, trusted, report)
     in_log = _log(found, head, leaves, report)
     former = _names(found, found.asked, head, report)
     _witnesses(found.note, witnesses, quorum, report)
@@ -78,49 +79,6 @@ def conclude(
         "the log shows what the gateway recorded and that it was not changed since; not that what it recorded is true, "
         "and not that it recorded everything.",
     )
-
-
-def _unrevoked(
-    found: Collected, witnesses: Sequence[Vkey], quorum: int, trusted: Iterable[Key], report: Report
-) -> None:
-    """Leave of the checkpoint's signers those whose key is not in wrong hands, or was not yet when witnesses saw this.
-
-    Whatever says that a key was revoked is heeded here, believed or not: it only takes away.
-    """
-    if found.note is None or found.keys is None:
-        return
-    gone: dict[bytes, float | None] = {}
-    for key in [*trusted, *found.keys.listed.values()]:
-        said = found.revoked.get(key.kid)
-        if key.purpose == "checkpoint" and (key.covered is not None or said is not None):
-            times = (key.compromised, None if said is None else said[1], gone.get(key.public))
-            unknown = (key.covered is not None and key.compromised is None) or (said is not None and said[1] is None)
-            unknown = unknown or (key.public in gone and gone[key.public] is None)
-            gone[key.public] = None if unknown else min(time for time in times if time is not None)
-    left = [key for key in found.signers if key.public not in gone]
-    if not found.signers or any(key.kind == LOG for key in left):
-        found.signers = left
-        return
-    since = [time for key in found.signers if (time := gone.get(key.public)) is not None]
-    seen = _seen_before(found.note, witnesses, min(since)) if since else ()
-    if len(seen) >= max(1, quorum):
-        report.proved(
-            "checkpoint", f"its key was revoked later; {', '.join(seen)} saw it before the key was in wrong hands."
-        )
-        return
-    found.signers = ()
-    report.failed(
-        "checkpoint",
-        "signed by a key that was revoked, and none of your witnesses says that it saw it before the key was in wrong "
-        "hands: ask for a bundle under the log's present key",
-    )
-
-
-def _seen_before(note: Note, witnesses: Sequence[Vkey], time: float) -> list[str]:
-    try:
-        return [name for name, at in note.cosigned_by(witnesses, "checkpoint").items() if at < time]
-    except EvidenceError:
-        return []  # said by _witnesses
 
 
 def _log(found: Collected, head: Checkpoint, leaves: Leaves, report: Report) -> bool:
@@ -274,8 +232,8 @@ def _manifest(
         report.failed("manifest", text)
     report.facts.update(made_at=manifest["made_at"], by=asked.document["by"], asked=asked.document)
     if not wrong:
-        _signed(keys, key, f"the gateway made this bundle at {_utc(manifest['made_at'])} for {asked.document['by']}, "
-                f"of these {len(seen) - 2} parts and no other", report)  # fmt: skip
+        signed(keys, key, f"the gateway made this bundle at {_utc(manifest['made_at'])} for {asked.document['by']}, "
+               f"of these {len(seen) - 2} parts and no other", report)  # fmt: skip
 
 
 def _dropped(stretches: object, report: Report) -> None:
@@ -350,10 +308,10 @@ def _completeness(asked: Request, leaves: Leaves, report: Report) -> None:
 def _attached(found: Collected, keys: Keys, report: Report) -> None:
     if found.receipts:
         used = [(keys.listed[kid], highest) for kid, highest in found.used.items()]
-        unsure = [one for one in used if one[0].kid not in keys.vouched or not _stands(*one)]
+        unsure = [one for one in used if one[0].kid not in keys.vouched or not one[0].stands(one[1])]
         text = f"{found.receipts} receipts say of their steps what the entries say that they name"
         for key, highest in unsure or used[:1]:
-            _signed(keys, key, text, report, about="receipts", index=highest)
+            signed(keys, key, text, report, about="receipts", index=highest)
     if found.openings:
         report.proved(
             "openings", f"{found.openings} values are the ones that entries committed to when they were written."
@@ -372,32 +330,6 @@ def _attached(found: Collected, keys: Keys, report: Report) -> None:
         report.add(
             Verdict.LIMIT, "controls", f"the enclosed matrix is not the one that some entries were written by: {some}."
         )
-
-
-def _stands(key: Key, index: int | None) -> bool:
-    """Whether what a key signed about an entry stands; about none (``None``), where the key was revoked, never."""
-    return key.covered is None or (index is not None and index < key.covered)
-
-
-def _signed(keys: Keys, key: Key, text: str, report: Report, about: str = "manifest", index: int | None = None) -> None:
-    by, key = keys.vouched.get(key.kid), keys.listed[key.kid]
-    if not _stands(key, index):
-        stands = f" From entry {key.covered} on they show nothing that the entries do not." if index is not None else ""
-        report.add(
-            Verdict.OPEN,
-            about,
-            f"{text}: signed by the key {key.kid}, which was revoked. When it signed this, only this itself says."
-            f"{stands}",
-        )
-    elif by is None:
-        report.add(
-            Verdict.OPEN,
-            about,
-            f"{text}: signed by the key {key.kid}, of which only this bundle says that it is the gateway's. Give the "
-            "gateway's trust document (--trust).",
-        )
-    else:
-        report.proved(about, f"{text}. Signed by a key that {by} vouches for.")
 
 
 def _utc(seconds: int) -> str:

@@ -37,6 +37,10 @@ class Key:
     covered: int | None = None
     compromised: float | None = None
 
+    def stands(self, index: int | None) -> bool:
+        """Whether what it signed about an entry stands; about none (``None``), where it was revoked, never."""
+        return self.covered is None or (index is not None and index < self.covered)
+
     def bounded(self, until: float | None, covered: int | None, compromised: float | None) -> "Key":
         """The same key, believed no further than both say."""
         return replace(

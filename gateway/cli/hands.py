@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from handrail import HandrailProblem
@@ -103,24 +103,30 @@ def pin(
     return Exit.GOOD
 
 
-def instead_of(session: Session, named: Collection[str]) -> str:
+def instead_of(session: Session, named: Collection[str], without: Collection[str] = ()) -> str:
     """Which hands can be used in the place of some that cannot, and why those cannot; empty where the caller may see
-    no hands."""
-    states = _states(session)
-    usable = ", ".join(name for name, state in states.items() if state == State.PINNED)
+    no hands.
+
+    Args:
+        without: adapters whose hands cannot.
+    """
+    hands = _hands(session)
+    usable = ", ".join(
+        name for name, hand in hands.items() if hand["state"] == State.PINNED and hand.get("adapter") not in without
+    )
     told = [f"There are these hands: {usable}."] if usable else []
     told += (
-        f"{name} is {state}: an operator looks at it with 'handrail hands show {name}'."
-        for name, state in states.items()
-        if name in named and state != State.PINNED
+        f"{name} is {hand['state']}: an operator looks at it with 'handrail hands show {name}'."
+        for name, hand in hands.items()
+        if name in named and hand["state"] != State.PINNED
     )
     return " ".join(told)
 
 
-def _states(session: Session) -> dict[str, str]:
-    """The state of each hand that the caller may see."""
+def _hands(session: Session) -> dict[str, dict[str, Any]]:
+    """Each hand that the caller may see."""
     try:
-        return {item["id"]: item["state"] for item in sorted(session.client.hands(), key=itemgetter("id"))}
+        return {item["id"]: item for item in sorted(session.client.hands(), key=itemgetter("id"))}
     except HandrailProblem:
         return {}
 
@@ -131,7 +137,7 @@ def hand_named(session: Session, hand_id: str) -> Iterator[None]:
     try:
         yield
     except HandrailProblem as exc:
-        there = ", ".join(_states(session)) if exc.code == Reason.REQUEST_NOT_FOUND else ""
+        there = ", ".join(_hands(session)) if exc.code == Reason.REQUEST_NOT_FOUND else ""
         if not there:
             raise
         raise Stop(f"{hand_id}: no such hand", f"There are: {there}.", Exit.NEGATIVE) from None

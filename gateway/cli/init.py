@@ -12,7 +12,7 @@ from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
 from gateway.cli.connect import home
-from gateway.cli.exits import Stop
+from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import save_json
@@ -34,24 +34,27 @@ def init(
         str | None,
         typer.Option(metavar="ID", help="Add this security admin, on record, where too few are left to agree on one."),
     ] = None,
-) -> None:
+) -> Exit:
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)
     if admin is not None:
         token = _rescue(settings, admin)
         facts = [("security admin", admin), ("API key, shown once", token)]
         out.show({"principal": admin, "token": token}, lambda: out.facts(facts))
-        return
+        return Exit.GOOD
     file = settings.home / "cli.json"
     try:
         done = setup.run(settings)
     except LogMisconfigured as exc:
         raise Stop(exc.detail, _hint(settings.home)) from None
-    written = done.token is not None and not file.exists()
+    written, unwritten = done.token is not None and not file.exists(), None
     if written:
         principals = {setup.FIRST_PRINCIPAL: {"api_key": done.token}}
         stored = {"url": settings.public_url, "default": setup.FIRST_PRINCIPAL, "principals": principals}
-        save_json(file, stored, force=False, private=True)
+        try:
+            save_json(file, stored, force=False, private=True)
+        except Stop as stop:
+            written, unwritten = False, stop  # nobody could ask for the key again: it is shown all the same
     document = {
         "home": str(done.home.absolute()),
         "origin": done.origin,
@@ -61,6 +64,11 @@ def init(
     }
     serve = "handrail serve" if config is None else f"handrail serve --config {shlex.quote(str(config))}"
     out.show(document, lambda: _show(out, document, serve))
+    if unwritten is None:
+        return Exit.GOOD
+    out.note(f"error: {unwritten.text}", style="bold red")
+    out.note("The API key above is kept nowhere: keep it yourself, and give it as HANDRAIL_API_KEY.")
+    return unwritten.exit
 
 
 def _rescue(settings: Settings, admin: str) -> str:

@@ -12,6 +12,7 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.hands import instead_of
 from gateway.cli.output import Output
 from gateway.cli.runs import show_run, used, verdict
+from gateway.manifest import CLIENT, MODEL
 from gateway.reasons import Reason
 
 app = noun("run")
@@ -65,7 +66,7 @@ def run(
         )
     except HandrailProblem as exc:
         absent = exc.code == Reason.REQUEST_NOT_FOUND and exc.facts.get("kind") == "hand"
-        hint = instead_of(session, [str(exc.facts.get("id"))]) if absent else ""
+        hint = instead_of(session, [str(exc.facts.get("id"))], without={CLIENT, MODEL}) if absent else ""
         if not hint:
             raise
         raise Stop(str(exc.facts.get("why")), hint, Exit.NEGATIVE, code=Reason.REQUEST_NOT_FOUND) from None

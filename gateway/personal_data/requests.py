@@ -27,10 +27,16 @@ _Place = tuple[str | int, ...]
 
 _IDENTIFIERS: Final = frozenset({"id", "tool_use_id", "name", "tool_name", "file_id"})
 """Members of a block by which others are meant: with another one in its place, a result would belong to no call."""
+_DEFINED_BY: Final = frozenset({"name", "mcp_server_name"})
+"""Members of a tool's definition, of a server's and of a choice by which a tool is called: a call by its name would be
+a call of no tool."""
+_DEFINING: Final = frozenset({"tools", "tool_choice", "mcp_servers"})
+"""Members of a request that define tools, or choose one."""
 _SEALED: Final = frozenset({*THOUGHTS, "web_search_tool_result"})
 """Blocks that the provider takes back only as it gave them."""
 _AS_THEY_ARE: Final = frozenset({"type", "citations"})
 _OF_BLOCKS: Final = frozenset({"content", "source"})
+_DEFINING_IN_BLOCKS: Final = frozenset({"tool", "tools"})
 _STRUCTURE: Final = frozenset(
     {"requests", "params", "messages", "content", "source", "text", "input", "system", "tools", "metadata"}
 )
@@ -153,7 +159,22 @@ class _Walk:
                 return self.identifier(member, (*place, name))
             if name in _AS_THEY_ARE or showing.is_opaque(value, name):
                 return member
+            if name in _DEFINING_IN_BLOCKS:
+                return self.definitions(member, (*place, name))
             return self.blocks(member, (*place, name)) if name in _OF_BLOCKS else self.visit(member)
+
+        return self.members(value, shown)
+
+    def definitions(self, value: Any, place: _Place) -> Any:
+        """Definitions of tools and of their servers, or the choice of one."""
+        if isinstance(value, list):
+            return [self.definitions(one, (*place, number)) for number, one in enumerate(value)]
+        if not isinstance(value, Mapping):
+            return self.visit(value)
+
+        def shown(name: str, member: Any) -> Any:
+            named = name in _DEFINED_BY and isinstance(member, str)
+            return self.identifier(member, (*place, name)) if named else self.visit(member)
 
         return self.members(value, shown)
 
@@ -197,6 +218,8 @@ def _less_secrets(body: Mapping[str, Any], place: _Place) -> dict[str, Any]:
     def shown(name: str, member: Any) -> Any:
         if name == "messages":
             return walk.messages(member, (*place, name))
+        if name in _DEFINING:
+            return walk.definitions(member, (*place, name))
         return walk.blocks(member, (*place, name)) if name == "system" else _clean(member)
 
     return _members(body, shown)

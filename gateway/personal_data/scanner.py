@@ -96,13 +96,14 @@ class Scanner:
         It is counted as ``unsearched``; if anything is to be taken out, what is
         too deep is taken out whole, and so is all of a result with too many candidates.
         """
-        scan = self._once(result, look, take, self.presidio)
+        known = _Known()
+        scan = self._once(result, look, take, self.presidio, known)
         before = result
         for _ in range(ROUNDS_MAX - 1):
             if scan.result is before:
                 break
             before = scan.result
-            more = self._once(before, (), take, None)
+            more = self._once(before, (), take, None, known)
             taken = Counter(scan.taken) + Counter(more.taken)
             scan = Scan(scan.found, dict(sorted(taken.items())), more.result)
         else:
@@ -118,11 +119,16 @@ class Scanner:
         return Scan(scan.found, taken, replace(scan.result, content=(block,), structured=structured))
 
     def _once(
-        self, result: HandResult, look: Collection[str], take: Collection[str], presidio: Presidio | None
+        self,
+        result: HandResult,
+        look: Collection[str],
+        take: Collection[str],
+        presidio: Presidio | None,
+        known: "_Known",
     ) -> Scan:
         taking = self.chosen(take)
         wanted = self.chosen(look) | taking
-        search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking)
+        search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking, known)
         if presidio is not None and presidio.kinds & wanted:
             search.ask, search.asked = presidio.session(), presidio.kinds & wanted
         try:
@@ -154,9 +160,23 @@ _Span = tuple[int, int, int, str]
 
 
 @dataclass(slots=True)
+class _Known:
+    """What one look at a result leaves to the next, which has to search only what was changed.
+
+    Attributes:
+        clear: texts of which nothing was to be taken out, each with what stands before it.
+        within: what stands in the texts that are JSON, by text and by how deep it may go on in them.
+    """
+
+    clear: set[tuple[str, str]] = field(default_factory=set)
+    within: dict[tuple[str, int], list[Part] | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class _Search:
     recognisers: tuple[Recogniser, ...]
     taking: frozenset[str]
+    known: _Known
     counts: Counter[str] = field(default_factory=Counter)
     changed: bool = False
     candidates: int = 0
@@ -169,8 +189,6 @@ class _Search:
     """Presidio did not answer; what else there is was found."""
     names: set[int] = field(default_factory=set)
     """Which of the texts are names of members."""
-    within: dict[tuple[str, int], list[Part] | None] = field(default_factory=dict)
-    """What stands in the texts that are JSON, by text and by how deep it may go on in them."""
     spans: Iterator[list[_Span]] | None = None
     """What was found in each; ``None`` until then."""
 
@@ -182,7 +200,11 @@ class _Search:
     def find(self) -> bool:
         """Search all texts that were met. Returns whether there is anything to take out; what was too deep is counted
         still where there is not."""
-        found = self._found(self.texts)
+        new = [index for index, text in enumerate(self.texts) if text not in self.known.clear]
+        names = frozenset(place for place, index in enumerate(new) if index in self.names)
+        found: list[list[_Span]] = [[] for _ in self.texts]
+        for index, spans in zip(new, self._found([self.texts[index] for index in new], names), strict=True):
+            found[index] = spans
         if not any(found) and not (self.taking and self.counts):
             return False
         self.spans = iter(found)
@@ -190,8 +212,12 @@ class _Search:
         self.changed = False
         return True
 
-    def _found(self, texts: list[tuple[str, str]]) -> list[list[_Span]]:
-        """What each text holds. One look at all of them, in one buffer, costs what one look at one costs."""
+    def _found(self, texts: list[tuple[str, str]], names: Collection[int] = ()) -> list[list[_Span]]:
+        """What each text holds. One look at all of them, in one buffer, costs what one look at one costs.
+
+        Args:
+            names: which of the texts are names of members.
+        """
         views = [fold(lead + text) for lead, text in texts]
         buffer = _BETWEEN.join(view.folded for view in views)
         starts = list(accumulate((len(view.folded) + len(_BETWEEN) for view in views), initial=0))
@@ -215,16 +241,16 @@ class _Search:
                         if begin >= lead:
                             found[index].append((begin - lead, stop - lead, rank, recogniser.kind))
         if self.ask is not None and not self.unanswered:
-            self._asked(texts, found, self.ask)
+            self._asked(texts, names, found, self.ask)
         return found
 
-    def _asked(self, texts: list[tuple[str, str]], found: list[list[_Span]], ask: Ask) -> None:
+    def _asked(self, texts: list[tuple[str, str]], names: Collection[int], found: list[list[_Span]], ask: Ask) -> None:
         """Ask Presidio about values. Its model may take a word for a name that is the name of a member, or says what
         kind of block it stands in; without that the result would be none any more."""
         values = [
             index
             for index, (_, text) in enumerate(texts)
-            if not (texts is self.texts and index in self.names) and not (text.isalpha() and text.islower())
+            if index not in names and not (text.isalpha() and text.islower())
         ]
         if not values:
             return
@@ -281,9 +307,9 @@ class _Search:
 
     def _text(self, text: str, name: str, depth: int) -> str:
         key = (text, max(0, DEPTH_MAX - depth - 1))
-        if key not in self.within:
-            self.within[key] = parts(*key)
-        within = self.within[key]
+        if key not in self.known.within:
+            self.known.within[key] = parts(*key)
+        within = self.known.within[key]
         if within is None:
             return self._spans(text, name)
         if self.spans is None:
@@ -299,6 +325,8 @@ class _Search:
         if found or self.counts:
             counts += found | self.counts
         self.counts = counts
+        if shown is not text:
+            self.known.within.pop(key, None)  # large, and hardly met again
         return shown
 
     def _part(self, part: Part, name: str, depth: int) -> Any:
@@ -323,12 +351,14 @@ class _Search:
         if made:
             self._spend(_AGAIN)
             [found] = self._found([(lead, text)])
-        if not found:
-            return text
-        for _, _, kind in _apart(found):
-            self.counts[kind] += 1
-        taken = [one for one in found if one[3] in self.taking]
-        return self._without(text, _apart(taken)) if taken else text
+        if found:
+            for _, _, kind in _apart(found):
+                self.counts[kind] += 1
+            taken = [one for one in found if one[3] in self.taking]
+            if taken:
+                return self._without(text, _apart(taken))
+        self.known.clear.add((lead, text))
+        return text
 
     def _without(self, text: str, spans: list[tuple[int, int, str]]) -> str:
         self.changed = True

@@ -1,5 +1,6 @@
 """Obligations that stand in a bundle as they are: what a gateway will not be able to keep can be told before it decides
-by them. What a rule puts together while it runs is seen then, and denies.
+by them. Kinds may have a name, in the same rule or as a rule of the same module. What a rule puts together while it
+runs is seen then, and denies.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -43,8 +44,9 @@ def stated(bundle: Bundle, parsed: Any) -> list[Stated]:
         bundle: a bundle that passed the check.
         parsed: its syntax trees.
     """
-    found = [one for tree in syntax.trees(parsed) for one in _in_rules(tree)]
-    return [*found, *_in_data(bundle.data, ())]
+    found = [one for tree in syntax.trees(parsed) for rule in tree.rules for one in _in_rule(tree, rule)]
+    once = {(one.name, one.file, one.line, one.column): one for one in found}
+    return [*once.values(), *_in_data(bundle.data, ())]
 
 
 def problems(found: Collection[Stated], kinds: Collection[str], secret: str) -> Iterator[Problem]:
@@ -69,9 +71,9 @@ def problems(found: Collection[Stated], kinds: Collection[str], secret: str) -> 
             yield Problem(one.file, one.line, one.column, said)
 
 
-def _in_rules(tree: syntax.Tree) -> Iterator[Stated]:
+def _in_rule(tree: syntax.Tree, rule: syntax.Node) -> Iterator[Stated]:
     decided: set[int] = set()  # the objects that are the obligations of a decision
-    for tag, body in syntax.nodes(tree.rules):
+    for tag, body in syntax.nodes(rule):
         if tag != "Object":
             continue
         named = [(key, key.get("String", {}).get("value"), node) for _, key, node in body["fields"]]
@@ -80,10 +82,40 @@ def _in_rules(tree: syntax.Tree) -> Iterator[Stated]:
             if a_decision and name == _OBLIGATIONS and "Object" in node:
                 decided.add(id(node["Object"]))
             elif isinstance(name, str) and (id(body) in decided or name in _KINDS):
-                value = _static(node)
-                if value is not _UNSEEN:
-                    at = syntax.place(key["String"])
-                    yield Stated(name, value, tree.file, at.line, at.column)
+                meant = _meant(tree, rule, node) if name in _KINDS and "Var" in node else [(key, _static(node))]
+                for literal, value in meant:
+                    if value is not _UNSEEN:
+                        at = syntax.place(syntax.body_of(literal))
+                        yield Stated(name, value, tree.file, at.line, at.column)
+
+
+def _meant(tree: syntax.Tree, rule: syntax.Node, variable: syntax.Node) -> Iterator[tuple[syntax.Node, Any]]:
+    """What a name in a rule stands for: (node, value) of each literal that it is given."""
+    name = variable["Var"]["value"]
+    bound = [one for one, _ in syntax.local_names(tree, rule) if one == name]
+    if not bound:
+        for other in tree.rules:
+            if syntax.path_of(syntax.head_reference(other)) == (name,):
+                yield from _given(other)
+    elif len(bound) == 1:  # else nobody knows which of several is meant
+        for tag, body in syntax.nodes(rule):
+            if tag == "AssignExpr" and body["op"] == "ColEq" and body["lhs"].get("Var", {}).get("value") == name:
+                yield body["rhs"], _static(body["rhs"])
+
+
+def _given(rule: syntax.Node) -> Iterator[tuple[syntax.Node, Any]]:
+    """What a rule can be, as far as that stands in it; the members of a partial set one by one."""
+    if "Default" in rule:
+        yield rule["Default"]["value"], _static(rule["Default"]["value"])
+        return
+    ((kind, head),) = rule["Spec"]["head"].items()
+    if kind == "Set":
+        value = _static(head["key"])
+        yield head["key"], _UNSEEN if value is _UNSEEN else [value]
+    elif kind == "Compr":
+        for part in (head, *rule["Spec"]["bodies"]):
+            if part["assign"] is not None:
+                yield part["assign"]["value"], _static(part["assign"]["value"])
 
 
 def _static(node: syntax.Node) -> Any:

@@ -104,17 +104,13 @@ class Asking:
 
     def _brain(self, person: Principal, current: str, away: set[str]) -> str:
         """The brain to ask: the current one, unless it is away or cannot be used any more; then the next that fits."""
-        problem: Refused | None = None
-        for name in dict.fromkeys((current, *self.order)):
-            if name in away or name not in self.parts.settings.brains or name not in self.order:
-                continue
-            try:
-                brains.usable(self.parts.pipeline.hands, person, name, self.parts.settings.brains[name])
-            except Refused as refusal:
-                problem = problem or refusal
-            else:
-                return name
-        raise Over(RunStatus.FAILED, Reason.RUN_BRAIN if problem is None else problem.reason)
+        configured = self.parts.settings.brains
+        fitting = (name for name in dict.fromkeys((current, *self.order)) if name in configured and name in self.order)
+        names = [name for name in fitting if name not in away]
+        try:
+            return brains.first_usable(self.parts.pipeline.hands, person, configured, names)
+        except Refused as refusal:
+            raise Over(RunStatus.FAILED, refusal.reason if names else Reason.RUN_BRAIN) from None
 
     async def person(self) -> Principal:
         """Whom the run acts for, as they are now, with no more than they had when they began it.

@@ -88,6 +88,23 @@ def check_tools(
             raise Malformed(f"{name} offers no tools", pointer=f"/hands/{number}", expected=expected)
 
 
+def first_usable(hands: Hands, caller: Principal, configured: Mapping[str, BrainSettings], names: Sequence[str]) -> str:
+    """The first of some brains that can be asked.
+
+    Raises:
+        Refused: see :func:`usable`; what keeps the first of all from it.
+    """
+    problem: Refused | None = None
+    for name in names:
+        try:
+            usable(hands, caller, name, configured[name])
+        except Refused as refusal:
+            problem = problem or refusal
+        else:
+            return name
+    raise problem or Refused(Reason.RUN_NO_BRAIN)
+
+
 def usable(hands: Hands, caller: Principal, name: str, brain: BrainSettings) -> Manifest:
     """The pinned manifest of a brain's hand.
 

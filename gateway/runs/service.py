@@ -1,7 +1,6 @@
 """Runs: begun, shown, followed, cancelled; and taken forward by whichever gateway has the time."""
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import structlog
 
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Absent, HandrailError, Malformed, Overtaken, Refused, Unavailable
+from gateway.errors import Absent, HandrailError, Overtaken, Unavailable
 from gateway.model import Principal, Shown, TurnKind
 from gateway.offered_tools import Tools
 from gateway.permissions import Permission, permits
@@ -26,6 +25,7 @@ from gateway.runs.asking import Asking
 from gateway.runs.driver import Drive
 from gateway.runs.parts import Parts, is_turn_taken
 from gateway.runs.views import Price
+from gateway.runs.wish import Wish
 from gateway.store.leases import LEASE_SECONDS, RENEW_SECONDS
 
 LOOK_SECONDS: Final = 2.0
@@ -37,22 +37,6 @@ PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
 
 _log = structlog.get_logger("handrail.runs")
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a caller asks for beside the words.
-
-    Attributes:
-        hands: whose tools the model may be offered; ``None`` for all that the caller may use.
-        steps, tokens, money, deadline_seconds: ``None`` where the configuration says; money in units of the currency.
-    """
-
-    hands: tuple[str, ...] | None = None
-    steps: int | None = None
-    tokens: int | None = None
-    money: float | None = None
-    deadline_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -86,10 +70,11 @@ class Runs:
             Unavailable: ``limit.runs``, ``gateway.overloaded``, ``log.unavailable``: nothing has begun.
         """
         parts, limits = self.parts, self.parts.settings.runs
-        run = self._planned(caller, wish)
+        hands, configured = parts.pipeline.hands, parts.settings.brains
+        run = wish.run(caller, parts.settings, hands, parts.clock())
         priced = run.money_max is not None
-        order = brains.order(parts.settings.brains, asked.purpose, asked.data_classes, asked.brain, priced=priced)
-        run = replace(run, brain=self._first(caller, order))
+        order = brains.order(configured, asked.purpose, asked.data_classes, asked.brain, priced=priced)
+        run = replace(run, brain=brains.first_usable(hands, caller, configured, order))
         owner = (caller.tenant, caller.pseudonym)
         if self._of[owner] >= limits.max_concurrent_per_principal:
             raise Unavailable(Reason.LIMIT_RUNS, limit=limits.max_concurrent_per_principal)
@@ -133,43 +118,6 @@ class Runs:
             if not begun:
                 self._less(owner)
         return await self._view(run, [])
-
-    def _first(self, caller: Principal, order: Sequence[str]) -> str:
-        """The first brain that can be asked. Raises what keeps the first of all from it."""
-        problem: Refused | None = None
-        for name in order:
-            try:
-                brains.usable(self.parts.pipeline.hands, caller, name, self.parts.settings.brains[name])
-            except Refused as refusal:
-                problem = problem or refusal
-            else:
-                return name
-        raise problem or Refused(Reason.RUN_NO_BRAIN)
-
-    def _planned(self, caller: Principal, wish: Wish) -> Run:
-        """The run that a caller asks for; its brain is still to be chosen."""
-        limits, now = self.parts.settings.runs, self.parts.clock()
-        _within("/budget/steps", wish.steps, limits.steps_max)
-        _within("/budget/tokens", wish.tokens, limits.tokens_max)
-        _within("/budget/money", wish.money, limits.money_max)
-        _within("/deadline_seconds", wish.deadline_seconds, limits.deadline_max_seconds)
-        if wish.hands is not None:
-            brains.check_tools(self.parts.pipeline.hands, caller, self.parts.settings.brains, wish.hands)
-        most = limits.money_max if wish.money is None else wish.money
-        return Run(
-            run_id=f"run_{secrets.token_hex(16)}",
-            tenant=caller.tenant,
-            principal=caller.pseudonym,
-            brain="",
-            hands=None if wish.hands is None else tuple(sorted(set(wish.hands))),
-            commitment="",
-            steps_max=wish.steps or limits.steps_max,
-            tokens_max=wish.tokens or limits.tokens_max,
-            money_max=None if most is None else money.limit(most),
-            currency=money.currency(self.parts.settings.brains),
-            created_at=now,
-            deadline_at=now + (wish.deadline_seconds or min(limits.deadline_seconds, limits.deadline_max_seconds)),
-        )
 
     async def view(self, run_id: str, viewer: Principal) -> dict[str, Any]:
         """A run as it stands. Raises ``request.not_found`` where there is none that the viewer may see."""
@@ -392,10 +340,3 @@ class Runs:
         self._of[owner] -= 1
         if self._of[owner] <= 0:
             del self._of[owner]
-
-
-def _within(pointer: str, value: float | None, most: float | None) -> None:
-    if value is not None and most is not None and value > most:
-        said = f"{most:.15g}"
-        maximum = int(most) if said.isdigit() else said
-        raise Malformed("over the limit", pointer=pointer, maximum=maximum, expected=f"at most {said}")

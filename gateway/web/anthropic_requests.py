@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.ingress.anthropic.notices import error_body
+from gateway.ingress.anthropic.request import CONTEXT_HEADER, PURPOSE_HEADER, SESSION_HEADERS
 from gateway.reasons import Reason
 from gateway.web.bodies import require_no_coding
 
@@ -17,8 +18,11 @@ CREDENTIALS: Final = ("authorization", "x-api-key")
 OURS: Final = "hr_"
 """How keys of Handrail begin."""
 REQUEST_ID: Final = "request-id"
-_ONCE: Final = ("host", "content-length", "content-type", "content-encoding", "transfer-encoding")
-"""Headers of which a second one makes two readers see two requests."""
+_ONCE: Final = (
+    *("host", "content-length", "content-type", "content-encoding", "transfer-encoding"),
+    *(CONTEXT_HEADER, PURPOSE_HEADER, *SESSION_HEADERS),
+)
+"""Headers of which a second one makes two readers see two requests; or nobody knows which of the two is meant."""
 
 
 def is_anthropic(path: str) -> bool:

@@ -76,7 +76,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_ERROR: (500, "Policy failed"),
     Reason.POLICY_TIMEOUT: (503, "Policy timed out"),
     Reason.POLICY_UNAVAILABLE: (503, "Policy engine unavailable"),
-    Reason.POLICY_OBLIGATION: (500, "Unknown obligation"),
+    Reason.POLICY_OBLIGATION: (422, "Not enforceable"),
     Reason.POLICY_UNREDACTED: (422, "Not redacted"),
     Reason.POLICY_INPUT: (413, "Policy input too large"),
     Reason.POLICY_OBSERVED_DENY: (200, "Denied by policy, observed"),

@@ -130,6 +130,14 @@ async def test_the_log_cannot_be_rewritten_in_sql(logged):
     owner.dispose()
 
 
+@pytest.mark.parametrize("verb", ["INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE", "INSERT OR FAIL"])
+def test_a_name_of_a_call_is_not_given_to_another_one_in_sqlite(sqlite_engine, verb):
+    with writing(sqlite_engine.connect()) as connection, connection.begin():
+        for step in "ab":
+            connection.execute(text(f"{verb} INTO client_calls VALUES ('t', 'c', 'toolu_1', 'plan', '{step}')"))
+        assert connection.execute(text("SELECT step_id FROM client_calls")).all() == [("a",)]
+
+
 @pytest.mark.parametrize("attack", SCHEMA)
 def test_a_gateways_connection_cannot_change_the_schema_of_sqlite(sqlite_engine, attack):
     before = schema(sqlite_engine)

@@ -106,6 +106,10 @@ def test_who_may_see_no_hands_is_told_of_none(run: Run, gateway: StandIn) -> Non
 
 
 HANDS = [{"id": "sql", "state": "pinned"}, {"id": "git", "state": "drifted"}, {"id": "files", "state": "pinned"}]
+TOOLLESS = [
+    {"id": "claude", "state": "pinned", "adapter": "anthropic"},
+    {"id": "code", "state": "pinned", "adapter": "client"},
+]
 INSTEAD = [
     ("gti", "There are these hands: files, sql.", "drifted"),
     ("git", "files, sql. git is drifted: an operator looks at it with 'handrail hands show git'.", "git, "),
@@ -131,7 +135,7 @@ def test_a_step_on_a_hand_that_cannot_be_used_is_shown_with_those_that_can(
 def test_a_run_with_a_hand_that_cannot_be_used_is_told_of_those_that_can(
     run: Run, gateway: StandIn, hand: str, told: str, never: str
 ) -> None:
-    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": HANDS}))
+    gateway.next("GET", "/v1/hands", lambda _: JSONResponse({"hands": [*HANDS, *TOOLLESS]}))
     why = f"There is no hand {hand} that you may see."
     gateway.next("POST", "/v1/runs", lambda _: problem("request.not_found", 404, kind="hand", id=hand, why=why))
     result = run("run", "Look.", "--hand", hand, "--json")

@@ -1,14 +1,17 @@
 """Commands that work on this machine alone, and the command as a process."""
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.app import build
 from gateway.cli import jail as jail_commands
 from gateway.cli import saving
 from gateway.cli.config import example_text
@@ -538,6 +542,33 @@ def test_init_makes_a_home_and_its_first_principal_once(tmp_path: Path) -> None:
     assert "nothing was changed" in again.output
     assert "hr_" not in again.output
     assert (home / "cli.json").read_text() == stored
+
+
+@pytest.mark.parametrize("json_", [True, False], ids=["for a program", "for people"])
+def test_a_first_key_that_cannot_be_kept_is_shown_and_opens_the_gateway(tmp_path: Path, *, json_: bool) -> None:
+    """A link that leads nowhere has the name. The next run finds all there, and changes nothing."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "cli.json").symlink_to(tmp_path / "nowhere" / "cli.json")
+    first = invoke("init", *(["--json"] if json_ else []), HANDRAIL_HOME=str(home))
+    assert first.exit_code == 2
+    assert "cli.json" in first.stderr
+    assert "The API key above is kept nowhere" in first.stderr
+    shown = json.loads(first.stdout)["token"] if json_ else re.findall(r"hr_\S+", first.stdout)[0]
+    assert json_ is False or json.loads(first.stdout)["cli_json"] is None
+
+    async def who() -> str:
+        gateway = build(Settings(home=home))
+        try:
+            await gateway.prepare()
+            return (await gateway.directory.authenticate(shown, time.time())).id
+        finally:
+            await gateway.close()
+
+    assert asyncio.run(who()) == "admin"
+    again = invoke("init", HANDRAIL_HOME=str(home))
+    assert again.exit_code == 0, again.output
+    assert "nothing was changed" in again.output
 
 
 # --- policy ----------------------------------------------------------------------------------------------------------

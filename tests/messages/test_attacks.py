@@ -194,6 +194,19 @@ async def test_headers_that_could_mean_two_things_are_refused(
     assert ready.api.requests == []
 
 
+@pytest.mark.parametrize("name", ["x-handrail-context", "x-handrail-purpose", "x-claude-code-session-id"])
+@pytest.mark.parametrize("second", ["a", "b"], ids=["the same", "another"])
+async def test_a_context_or_a_purpose_that_is_said_twice_is_refused_and_named(
+    ready: World, name: str, second: str
+) -> None:
+    """Left out, the request would be in a context of its own, which has read nothing."""
+    answer = await raw(ready, [("x-api-key", ready.keys["bot"]), (name, "a"), (name, second)])
+    said = refused(answer, 400, "invalid_request_error")
+    assert said.startswith("request.malformed")
+    assert said.splitlines()[1:] == [f'at "{name}": expected one of it']
+    assert ready.api.requests == []
+
+
 async def test_headers_of_a_proxy_or_another_host_do_not_go_on(ready: World) -> None:
     ready.api.script(message("yes"))
     sent = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-real-host", "evil"), ("origin", "x")]

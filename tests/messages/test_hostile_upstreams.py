@@ -148,3 +148,13 @@ async def test_where_a_batch_is_fetched_is_told_by_the_gateway_from_its_making_o
     ready.api.script_other("POST", "/v1/messages/batches", Answer([orjson.dumps(made)]))
     answer = await ready.post({"requests": [{"custom_id": "a", "params": asking()}]}, path=BATCHES)
     assert answer.json()["results_url"] == f"{ready.url}{BATCHES}/msgbatch_1/results"
+
+
+async def test_a_batch_that_is_called_as_an_earlier_one_is_a_fault_of_the_provider(ready: World) -> None:
+    made = Answer([orjson.dumps({"id": "msgbatch_1", "type": "message_batch"})])
+    ready.api.script_other("POST", "/v1/messages/batches", made, made)
+    batch = {"requests": [{"custom_id": "a", "params": asking()}]}
+    assert (await ready.post(batch, path=BATCHES)).status_code == 200
+    again = await ready.post(batch, path=BATCHES)
+    assert (again.status_code, again.json()["error"]["type"]) == (502, "api_error")
+    assert again.json()["error"]["message"].startswith("hand.protocol: ")

@@ -6,9 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
+from anthropic import UnprocessableEntityError
 from structlog.testing import capture_logs
 
 from gateway.entries import EntryType
+from gateway.errors import Malformed
 from gateway.personal_data import scanner, taken_out
 from tests.anthropic_api.blocks import message, tool_use
 from tests.anthropic_api.server import StandIn
@@ -167,6 +169,28 @@ async def test_what_cannot_be_taken_out_is_denied_and_says_what_it_was(
         assert len(ready.api.asked) == (condition != TOLD)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_what_no_gateway_can_keep_is_asked_about_once_by_the_sdk(
+    tmp_path: Path, anthropic_api: StandIn, *, stream: bool
+) -> None:
+    """A 500 would be asked again and again, and judged each time."""
+    async with world(ruled(tmp_path, rule('["secrets"]')), anthropic_api) as ready:
+        async with ready.client() as client:
+            with pytest.raises(UnprocessableEntityError) as told:
+                await client.with_options(max_retries=2).messages.create(**asking(), stream=stream)
+        assert told.value.type == "invalid_request_error"
+        assert "policy.obligation: redact_request: nobody here knows the kind secrets." in told.value.message
+        assert len(await ready.entries(EntryType.POLICY_DENIED)) == 1
+
+
+async def test_a_hook_denies_what_no_gateway_can_keep(tmp_path: Path, anthropic_api: StandIn) -> None:
+    async with world(ruled(tmp_path, rule('["secret"]', "true")), anthropic_api) as ready:
+        said = {"hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Read", "tool_input": {"file": "a"}}
+        answer = (await ready.json("POST", "/v1/hooks/claude-code?hand=code", "bot", said))["hookSpecificOutput"]
+        assert answer["permissionDecision"] == "deny"
+        assert "policy.obligation: redact_request: the step asks no model." in answer["permissionDecisionReason"]
+
+
 async def test_whoever_asks_the_model_by_a_plan_is_denied_until_it_is_out(
     tmp_path: Path, anthropic_api: StandIn
 ) -> None:
@@ -274,6 +298,46 @@ def test_nothing_stands_in_a_block_where_it_is_not_looked_for(place: str, kind: 
     found = taken_out(asking(messages=[{"role": "user", "content": [planted]}]), scanner.Scanner(), [kind])
     left = orjson.dumps(found).decode()
     assert (WHERE in left, TOKEN in left) == (kind == "secret", kind == "email")
+
+
+NAMED: Mapping[str, dict[str, Any]] = {
+    "/tools/1/name": {"tools": [{"name": "T"}, {"name": TOKEN, "description": "x", "input_schema": {}}]},
+    "/tools/0/mcp_server_name": {"tools": [{"type": "mcp_toolset", "mcp_server_name": TOKEN}]},
+    "/mcp_servers/0/name": {"mcp_servers": [{"type": "url", "url": "https://m.example", "name": TOKEN}]},
+    "/tool_choice/name": {"tool_choice": {"type": "tool", "name": TOKEN}},
+    "/messages/0/content/0/tool/name": asking(
+        messages=[{"role": "user", "content": [{"type": "tool_addition", "tool": {"name": TOKEN}}]}]
+    ),
+    "/messages/0/content/0/tools/0/name": asking(
+        messages=[{"role": "user", "content": [{"type": "mcp_tool_listing", "tools": [{"name": TOKEN}]}]}]
+    ),
+}
+
+
+@pytest.mark.parametrize("place", NAMED)
+@pytest.mark.parametrize("batch", [False, True], ids=["alone", "in a batch"])
+def test_the_name_of_a_tool_is_not_rewritten_but_refused(place: str, *, batch: bool) -> None:
+    """A call of another name would be one of no tool, and the same name in a choice that of no definition."""
+    request = {**asking(), **NAMED[place]}
+    with pytest.raises(Malformed) as refused:
+        taken_out({"requests": [{"params": request}]} if batch else request, scanner.Scanner(), ["secret"])
+    assert refused.value.facts["pointer"] == (f"/requests/0/params{place}" if batch else place)
+    assert refused.value.facts["problem"] == "secret"
+
+
+def test_the_name_of_a_tool_is_no_personal_data() -> None:
+    """What else its definition says is."""
+    named = {"type": "tool_addition", "tool": {"name": WHERE, "description": WHERE}}
+    [message] = taken_out(asking(messages=[{"role": "user", "content": [named]}]), scanner.Scanner(), ["email"])[
+        "messages"
+    ]
+    assert message["content"] == [{**named, "tool": {"name": WHERE, "description": "[redacted:email]"}}]
+
+
+@pytest.mark.parametrize("kind", ["thinking", "web_search_tool_result", "of_tomorrow"])
+def test_whatever_type_a_definition_says_it_has_its_secrets_go(kind: str) -> None:
+    tools = [{"type": kind, "name": "T", "citations": TOKEN, "thinking": TOKEN, TOKEN: [{"name": TOKEN}]}]
+    assert TOKEN not in str(taken_out(asking(tools=tools), scanner.Scanner(), ["secret"]))
 
 
 def test_beside_the_content_of_a_message_nothing_hides_either() -> None:

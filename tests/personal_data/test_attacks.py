@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
-from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner, declared
+from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner, declared, scanner
 from gateway.personal_data.folding import fold
-from gateway.personal_data.scanner import CANDIDATES_MAX, DEPTH_MAX
+from gateway.personal_data.scanner import CANDIDATES_MAX, DEPTH_MAX, _Known
 
 SCANNER = Scanner()
 CARD = "4111111111111111"
@@ -351,3 +351,50 @@ def test_what_goes_on_and_on_is_taken_out_whole() -> None:
     scan = Scanner().scan(glued, look=(), take=["phone"])
     assert "4930" not in str(scan.result)
     assert scan.taken[UNSEARCHED] == 1
+
+
+class Forgetful(set[tuple[str, str]]):
+    """Has every text searched anew in every look."""
+
+    def add(self, _: tuple[str, str]) -> None:
+        """Nothing is clear."""
+
+
+def forgetful() -> _Known:
+    return _Known(clear=Forgetful())
+
+
+TEXTS = st.builds(
+    lambda pieces, between, wrap: wrap(between.join(pieces)),
+    st.lists(st.sampled_from([*PIECES, "+4930123456784", "+4930123456784" * 12, "[redacted:phone]"]), max_size=4),
+    st.sampled_from([" ", ", ", "", "\n"]),
+    st.sampled_from([str, json.dumps, lambda text: json.dumps({"phone": text, text: [text, "x"]}) + "\n[1]"]),
+)
+VALUES = st.recursive(
+    TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(TEXTS | st.sampled_from(["phone", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.sampled_from([["*"], ["phone"], ["email", "birth_date"]]), st.sampled_from([[], ["*"]]))
+def test_a_text_that_was_not_changed_holds_nothing_to_the_next_look(
+    value: Any, take: list[str], look: list[str]
+) -> None:
+    """So that to search only what was changed gives what to search all of it would."""
+    result = HandResult(({"type": "text", "text": json.dumps(value)},), {"deep": value})
+    found = SCANNER.scan(result, look=look, take=take)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanner, "_Known", forgetful)
+        assert SCANNER.scan(result, look=look, take=take) == found
+
+
+def test_what_was_not_changed_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(scanner, "fold", lambda text: (read.append(text), fold(text))[1])
+    glued = "+4930123456784" * 4
+    scan = SCANNER.scan(HandResult((), {"a": "at rest", "b": [glued]}), look=(), take=["phone"])
+    assert scan.taken == {"phone": 4}
+    assert (read.count("at rest"), sum("redacted" in text for text in read)) == (1, 4)

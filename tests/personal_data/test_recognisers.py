@@ -24,6 +24,7 @@ FOUND = {
     "a number with its country": ("phone", "ring +44 20 7946 0958", "ring [redacted:phone]"),
     "a number that is said to be one": ("phone", "Tel.: 030 / 1234 567", "Tel.: [redacted:phone]"),
     "a number as Americans write it": ("phone", "(415) 555-2671", "[redacted:phone]"),
+    "one with dashes after a word": ("phone", "call 212-555-0187", "call [redacted:phone]"),
     "SSN": ("national_id", "123-45-6789", "[redacted:national_id]"),
     "SSN without dashes": ("national_id", "SSN: 123456789", "SSN: [redacted:national_id]"),
     "Steuer-ID": ("national_id", "86 095 742 719", "[redacted:national_id]"),
@@ -60,6 +61,7 @@ NOT = {
     "a decorator": "@app.route",
     "a hash": "d41d8cd98f00b204e9800998ecf8427e",
     "a PESEL of no month": "44991401359",
+    "three groups of digits alone": "212-555-0187",
 }
 
 

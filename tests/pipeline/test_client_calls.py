@@ -10,6 +10,7 @@ import pytest
 
 from gateway.calls import HandResult
 from gateway.client_steps.collecting import Call
+from gateway.client_steps.known_calls import KnownCalls
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.freeze import Scope
 from gateway.ingress.claude_code import ClaudeCodeHooks, Hook
@@ -149,6 +150,18 @@ async def test_a_step_is_known_by_what_its_client_calls_it_also_once_it_is_anoth
     found = await house.client_calls.collecting.rows.released(AGENT, ["toolu_1", "toolu_2"])
     assert {(one.plan_id, one.step_id) for one in found.values()} == {(held.plan_id, "toolu_1")}
     assert len(found) == 2
+
+
+async def test_a_name_means_one_step_and_giving_it_once_more_changes_nothing(house: House) -> None:
+    """Both databases refuse the second row, and say whose it is."""
+    first, second = [(await judge(house, replace(LS, id=name)))[0] for name in ("toolu_1", "toolu_2")]
+    known = KnownCalls(house.client_calls.collecting, house.client_reports)
+    for _ in range(2):
+        await known.name(AGENT, "batch:1", first.plan_id, "toolu_1")
+    with pytest.raises(Refused) as refused:
+        await known.name(AGENT, "batch:1", second.plan_id, "toolu_2")
+    assert refused.value.reason is Reason.REQUEST_CONFLICT
+    assert (await known.find(AGENT, ["batch:1"]))["batch:1"].plan_id == first.plan_id
 
 
 async def test_what_was_approved_stays_so_where_the_rest_of_its_message_is_no_plan(house: House) -> None:

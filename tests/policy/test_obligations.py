@@ -61,6 +61,61 @@ async def test_what_cannot_be_kept_is_told_with_its_place(tmp_path: Path, obliga
     assert found.startswith(f"handrail/x.rego:5:86: {problem}")
 
 
+NAMED = {
+    "a name of the rule": ("", '\tkinds := {"emial"}\n'),
+    "another rule": ('kinds := {"emial"}\n\n', ""),
+    "a rule with a condition": ('kinds := ["emial"] if input.environment == "test"\n\n', ""),
+    "what else a rule is": ('kinds := ["email"] if input.v == 2\n\nelse := ["emial"]\n\n', ""),
+    "what a rule is by default": ('default kinds := {"emial"}\n\nkinds := ["email"] if input.v == 2\n\n', ""),
+    "a member of a set": ('kinds contains "email"\n\nkinds contains "emial" if input.v == 1\n\n', ""),
+    "a name that a rule has too": ('kinds := {"email"}\n\n', '\tkinds := {"emial"}\n'),
+}
+NAMES_KINDS = """decisions contains decision if {
+	some step in input.steps
+HERE	decision := {
+		"step": step.id, "effect": "allow", "reasons": [], "obligations": {"redact_request": kinds},
+	}
+}
+"""
+
+
+@pytest.mark.parametrize(("before", "within"), NAMED.values(), ids=NAMED)
+async def test_kinds_are_seen_by_their_name(tmp_path: Path, before: str, within: str) -> None:
+    text = PACKAGE + before + NAMES_KINDS.replace("HERE", within)
+    (found,) = await said(tmp_path, text)
+    lines = text.splitlines()
+    line = next(number for number, one in enumerate(lines, 1) if "emial" in one)
+    assert found.startswith(f"handrail/x.rego:{line}:")
+    assert "redact_request: no kind is called emial; there are *, " in found
+
+
+async def test_a_name_that_two_decisions_use_is_told_once(tmp_path: Path) -> None:
+    text = PACKAGE + 'kinds := {"emial"}\n\n' + 2 * NAMES_KINDS.replace("HERE", "")
+    assert len(await said(tmp_path, text)) == 1
+
+
+OPEN = {
+    "what a rule computes": ("kinds := {one | some one in input.kinds}\n\n", ""),
+    "what is only known then": ("", "\tkinds := input.kinds\n"),
+    "a name that is looked through": ("", "\tsome kinds in input.kinds\n"),
+    "names within": (
+        "",
+        '\tkinds := input.kinds\n\t[1 | kinds := {"emial"}; kinds == input.kinds] == []\n',
+    ),
+    "a rule of another name": ('kind := {"emial"}\n\nkinds := {"email"}\n\n', ""),
+}
+
+
+@pytest.mark.parametrize(("before", "within"), OPEN.values(), ids=OPEN)
+async def test_what_a_name_stands_for_is_not_guessed(tmp_path: Path, before: str, within: str) -> None:
+    assert await said(tmp_path, PACKAGE + before + NAMES_KINDS.replace("HERE", within)) == []
+
+
+async def test_an_argument_is_not_taken_for_a_rule(tmp_path: Path) -> None:
+    text = PACKAGE + 'kinds := {"emial"}\n\nduties(kinds) := {"redact_request": kinds}\n\nmine := duties(["email"])\n'
+    assert await said(tmp_path, text) == []
+
+
 async def test_kinds_are_seen_outside_of_a_decision_and_in_data(tmp_path: Path) -> None:
     text = PACKAGE + 'stated := {"redact_request": ["secrets"]}\n\nother := {"obligations": {"mine": 1}}\n'
     data = {"for": [{"purpose": "support", "redact_request": ["secret", "adress"]}], "obligations": {"mine": 1}}

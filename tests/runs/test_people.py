@@ -21,7 +21,7 @@ from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
 from gateway.runs.parts import Parts
-from gateway.runs.service import Wish
+from gateway.runs.wish import Wish
 from gateway.store.directory_links import CERTIFICATE, TOKEN, Identity
 from gateway.store.tables import api_keys
 from tests.anthropic_api.blocks import message, tool_use

@@ -85,10 +85,23 @@ class Forwards:
             made = view["steps"][0]["result"]["structured"]
             if not isinstance(made.get("id"), str) or not 0 < len(made["id"]) <= _ID_MAX:
                 raise Refused(Reason.HAND_PROTOCOL, "a batch without an id")
-            await self._ingress.known.name(asked.caller, _named(made["id"]), view["plan_id"], "ask")
+            await self._own(asked, made["id"], view["plan_id"])
             shown = _to_be_fetched_here(made, asked.base_url)
             answered = answered if answered and shown == made else orjson.dumps(shown)
         return Answer(status, exchange.head, once(answered))
+
+    async def _own(self, asked: Asked, batch_id: str, plan_id: str) -> None:
+        """Have a batch be its caller's.
+
+        Raises:
+            Refused: ``hand.protocol``: another batch of the caller's is called so.
+        """
+        try:
+            await self._ingress.known.name(asked.caller, _named(batch_id), plan_id, "ask")
+        except Refused as refused:
+            if refused.reason is not Reason.REQUEST_CONFLICT:
+                raise
+            raise Refused(Reason.HAND_PROTOCOL, "a batch with the id of an earlier one") from None
 
     async def batch(self, asked: Asked, action: str, batch_id: str) -> Answer:
         """A route about one batch.

@@ -321,6 +321,10 @@ class McpIngress:
         """See :meth:`Menus.hidden`."""
         return await self._gateway.menus.hidden(caller, manifests)
 
+    async def seen(self, caller: Principal, manifests: Sequence[Manifest]) -> Hidden | None:
+        """See :meth:`Menus.seen`."""
+        return await self._gateway.menus.seen(caller, manifests)
+
     async def listed(self, ctx: ServerRequestContext[Any], listed: Listed) -> None:
         """See :meth:`Subscriptions.listed`."""
         await self._subscriptions.listed(ctx, listed)

@@ -90,14 +90,14 @@ class Session:
     def follow(
         self,
         listed: Listed,
-        shown: Callable[[], Awaitable[Any]],
+        shown: Callable[[Any], Awaitable[Any]],
         given: Any,
         stands: Callable[[], Awaitable[bool]],
     ) -> None:
         """Say when a list is another one.
 
         Args:
-            shown: what is shown now.
+            shown: what is shown now, by what was before.
             given: the same, when the client was given the list.
             stands: whether the client may still be told. Raises ``Unavailable``.
         """
@@ -125,11 +125,14 @@ class Session:
             if task is not None:
                 task.cancel()
 
-    async def _look(self, shown: Callable[[], Awaitable[Any]], stands: Callable[[], Awaitable[bool]]) -> None:
+    async def _look(self, shown: Callable[[Any], Awaitable[Any]], stands: Callable[[], Awaitable[bool]]) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            now = await shown()
-            others = [listed for listed, given in self._given.items() if given != now]
+            others = {
+                listed: now
+                for listed, given in tuple(self._given.items())
+                if (now := await shown(given)) not in (given, self._given[listed])
+            }
             if not others:
                 continue
             try:
@@ -138,7 +141,7 @@ class Session:
             except Unavailable as away:
                 _log.warning("a change is not told", reason=str(away.reason))
                 continue
-            self._given.update(dict.fromkeys(others, now))
+            self._given.update(others)
             if Listed.TOOLS in others:
                 await self._ctx.session.send_tool_list_changed()
             if Listed.PROMPTS in others:

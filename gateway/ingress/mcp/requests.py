@@ -44,6 +44,9 @@ class Asks(Protocol):
     async def hidden(self, caller: Principal, manifests: Sequence[Manifest]) -> Hidden:
         """What of them the caller is not shown."""
 
+    async def seen(self, caller: Principal, manifests: Sequence[Manifest]) -> Hidden | None:
+        """The same for who looks again and again; ``None`` where it is not known now."""
+
     async def submit(
         self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str
     ) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Subscriptions:
             return
         self._session(ctx, caller).follow(
             listed,
-            partial(self._shown, ctx, caller),
+            partial(self._shown_now, ctx, caller),
             await self._shown(ctx, caller),
             partial(self._ingress.calls.may_hear, caller, None, context_id(ctx, caller)),
         )
@@ -164,7 +164,7 @@ class Subscriptions:
             while asyncio.get_running_loop().time() < ends and await stream.more(
                 LOOK_SECONDS if lists else STREAM_SECONDS
             ):
-                now = await self._shown(ctx, caller)
+                now = await self._shown_now(ctx, caller, seen)
                 if now == seen:
                     continue
                 if not await self._ingress.calls.may_hear(caller, None, context):
@@ -188,6 +188,12 @@ class Subscriptions:
         """What this endpoint shows the caller now: what was pinned, and is not hidden."""
         manifests = self._ingress.manifests(caller, hand_of(scope_of(ctx)))
         return {one.digest for one in manifests}, await self._ingress.hidden(caller, manifests)
+
+    async def _shown_now(self, ctx: ServerRequestContext[Any], caller: Principal, before: Shown) -> Shown:
+        """The same at another look. Where nobody knows what is hidden now, that is what it was ``before``."""
+        manifests = self._ingress.manifests(caller, hand_of(scope_of(ctx)))
+        hidden = await self._ingress.seen(caller, manifests)
+        return {one.digest for one in manifests}, before[1] if hidden is None else hidden
 
     async def _watch(
         self, ctx: ServerRequestContext[Any], caller: Principal, context: str, subscriber: Subscriber

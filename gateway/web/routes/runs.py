@@ -11,7 +11,8 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.runs.asked import Asked
-from gateway.runs.service import PAGE_DEFAULT, PAGE_MAX, Wish
+from gateway.runs.service import PAGE_DEFAULT, PAGE_MAX
+from gateway.runs.wish import Wish
 from gateway.web.authentication import authenticate, shown
 from gateway.web.bodies import JSON, after_index, json_body, limit_of, query, segment
 from gateway.web.context import gateway_of
