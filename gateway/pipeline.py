@@ -124,6 +124,8 @@ class Pipeline(Plans):
             before = plan.snapshot()
             frozen = await self.freezes.current()
             fallen = await standing.fallen(plan, self.directory, self.hands, frozen, self.clock())
+            since = self.clock() - self.settings.plans.approval_ttl_seconds
+            fallen += await refused.fallen(plan, self.store, self.load, since)
             outdated = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
 
@@ -152,7 +154,6 @@ class Pipeline(Plans):
             #   stays open where the policy changed and asks the same. What a person refused of late is not asked again.
             with stage("5 approval", context_id):
                 await self._unless_another(live, plan, judged)
-                since = self.clock() - self.settings.plans.approval_ttl_seconds
                 await refused.deny(plan, judged, self.store, self.load, since)
                 requests = approval.hold(judged, self.settings.plans, self.clock())
                 rebound = approval.rebind(plan, requests, outdated)

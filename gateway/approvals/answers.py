@@ -23,7 +23,7 @@ from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
 from gateway.questions import Approval
 from gateway.reasons import Reason
-from gateway.stages import approval, standing
+from gateway.stages import approval, refused, standing
 from gateway.state import PlanState, StepState
 from gateway.webauthn import Assertion, RelyingParty, SecurityKey, relying_party
 
@@ -167,8 +167,13 @@ class Approvals:
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
         self._check_drift(plan, state, row)
-        if state.args is None:
+        if state.args is None or state.forgotten:
+            pipeline.resume(plan)  # which ends there
             raise Refused(Reason.APPROVAL_VOIDED, "what was to be approved was erased")
+        since = now - pipeline.settings.plans.approval_ttl_seconds
+        if await refused.request(plan, state, pipeline.store, pipeline.load, since) is not None:
+            pipeline.resume(plan)
+            raise Refused(Reason.APPROVAL_VOIDED, "the same call was refused")
         given = await self._verified(said, row, approver, state.approval_binding(row.tenant, row.plan_id), now)
         await self._record(plan, state, row, approver, given)
 
@@ -304,6 +309,18 @@ class Approvals:
             pipeline.followers.announce(plan, [state])
         if complete:
             pipeline.resume(plan)
+        if answer is Answer.REFUSE:
+            await self._end_same(plan, state)
+
+    async def _end_same(self, plan: PlanState, state: StepState) -> None:
+        """Have the plans looked at in which people are asked about the same call: what was refused here ends there."""
+        pipeline = self.pipeline
+        try:
+            for plan_id in await pipeline.store.waiting(plan, state):
+                pipeline.resume(await pipeline.load(plan_id))
+        except HandrailError as error:
+            # The answer is on record. They end when they are looked at next, and nobody can approve them meanwhile.
+            _log.warning("the same calls wait on", plan_id=plan.plan.plan_id, reason=str(error.reason))
 
     async def _standing_answers(self, row: ApprovalRow, binding: Binding) -> int:
         """How many earlier approvals still count: those of people who may still give them, whose proof still holds (a

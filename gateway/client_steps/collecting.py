@@ -16,10 +16,11 @@ from gateway.model import Principal, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, ClientMove, StoredCall
 from gateway.ports.client_calls import ClientCallRows
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason
 from gateway.stages import standing
 from gateway.state import PlanState, StepState
 
+_Read = dict[str, PlanState | None]
 _TRIES_MAX: Final = 8
 _UNDER_WAY: Final = frozenset({StepStatus.HELD, StepStatus.RUNNING})
 _GONE: Final = frozenset({StepStatus.RELEASED, StepStatus.SUCCEEDED})
@@ -76,7 +77,7 @@ class Collecting:
         found = await self.find(caller, context_id, call)
         if found is None:
             return None
-        state = await self._same(caller, found, call)
+        state = await self._same(caller, found, call, _Read())
         if state is None or not _passes(state):
             return Found(found, collected=False)
         taken = await self.take(caller, context_id, call)
@@ -85,8 +86,8 @@ class Collecting:
     async def find(
         self, caller: Principal, context_id: str | None, call: Call, but: Collection[tuple[str, str]] = ()
     ) -> StoredCall | None:
-        """The step that waits for a person, or was approved and not collected, though it may run yet, about exactly
-        this call.
+        """The step about exactly this call that was approved and not collected, though it may run yet; or one that
+        waits for a person.
 
         Args:
             context_id: in which people were asked; ``None`` where the client names none, so that any of its is meant.
@@ -95,13 +96,16 @@ class Collecting:
         Raises:
             Unavailable: ``log.unavailable``.
         """
+        waits, read = None, _Read()
         for found in await self._asked(caller, context_id, call, waiting=True):
             if (found.plan_id, found.step_id) in but:
                 continue
-            state = await self._same(caller, found, call)
-            if state is not None and (state.status in _UNDER_WAY or (state.approved and _passes(state))):
+            state = await self._same(caller, found, call, read)
+            if state is not None and state.approved and (state.status in _UNDER_WAY or _passes(state)):
                 return found
-        return None
+            if state is not None and state.status in _UNDER_WAY:
+                waits = waits or found
+        return waits
 
     async def take(self, caller: Principal, context_id: str | None, call: Call) -> StoredCall | None:
         """The step by which exactly this call was approved, and went, collected with that; ``None`` where there is none
@@ -113,8 +117,9 @@ class Collecting:
         Raises:
             Unavailable: ``log.unavailable``.
         """
+        read = _Read()
         for found in await self._asked(caller, context_id, call, waiting=False):
-            same = await self._same(caller, found, call) is not None
+            same = await self._same(caller, found, call, read) is not None
             if same and await self.collect(caller, found.plan_id, found.step_id, call_id=call.id):
                 return found
         return None
@@ -125,8 +130,9 @@ class Collecting:
         Raises:
             Unavailable: ``log.unavailable``.
         """
+        read = _Read()
         for found in await self.rows.unreported(caller, context_id, call.hand, call.action):
-            state = await self._same(caller, found, call)
+            state = await self._same(caller, found, call, read)
             if state is not None and state.status is StepStatus.RELEASED:
                 return found
         return None
@@ -159,6 +165,9 @@ class Collecting:
             except Outdated:
                 continue
             except HandrailError as error:
+                if error.facts.get("problem") == Conflict.ID_TAKEN:
+                    call_id = ""  # it means another step already; this one goes by what was asked alone
+                    continue
                 if error.reason is Reason.REQUEST_CONFLICT:
                     return False
                 raise
@@ -180,9 +189,15 @@ class Collecting:
         except HandrailError:
             return None
 
-    async def _same(self, caller: Principal, found: StoredCall, call: Call) -> StepState | None:
-        """A step as it stands, where it is this call, of the caller's own and not sent in another's name."""
-        plan = await self._plan(caller, found.plan_id)
+    async def _same(self, caller: Principal, found: StoredCall, call: Call, read: _Read) -> StepState | None:
+        """A step as it stands, where it is this call, of the caller's own and not sent in another's name.
+
+        Args:
+            read: the plans that were read for the same call: of many steps of one it is read once.
+        """
+        if found.plan_id not in read:
+            read[found.plan_id] = await self._plan(caller, found.plan_id)
+        plan = read[found.plan_id]
         state = None if plan is None else plan.steps.get(found.step_id)
         if plan is None or state is None or plan.plan.principal.pseudonym != caller.pseudonym:
             return None

@@ -89,12 +89,21 @@ class ClientCalls:
         # Nothing is collected while people are waited for: whoever leaves meanwhile has used up nothing.
         steps = [await self._rested(caller, *places[number], deadline) for number in range(len(calls))]
         judged = []
+        tried = set(known.values())
         for number, call in enumerate(calls):
             found = await self._collected(caller, call, places[number][0], steps[number])
-            if found.status is StepStatus.RELEASED and not found.go:
-                # Approved, and somebody went ahead before, or it counts no more: it is a new call.
-                [place] = await self._submit(issuer, caller, context_id, [call])
+            while found.status is StepStatus.RELEASED and not found.go:
+                # Approved, and somebody went ahead before, or it counts no more: another approval counts, or it is a
+                # new call.
+                asked = await self.collecting.find(caller, None if anywhere else context_id, call, tried)
+                if asked is None:
+                    [place] = await self._submit(issuer, caller, context_id, [call])
+                else:
+                    place = asked.plan_id, asked.step_id
+                    tried.add(place)
                 found = await self._collected(caller, call, place[0], await self._rested(caller, *place, 0.0))
+                if asked is None:
+                    break
             judged.append(found)
         return judged
 

@@ -36,7 +36,8 @@ _SEALED: Final = frozenset({*THOUGHTS, "web_search_tool_result"})
 """Blocks that the provider takes back only as it gave them."""
 _AS_THEY_ARE: Final = frozenset({"type", "citations"})
 _OF_BLOCKS: Final = frozenset({"content", "source"})
-_DEFINING_IN_BLOCKS: Final = frozenset({"tool", "tools"})
+_DEFINING_BLOCKS: Final[Mapping[str, str]] = {"tool_addition": "tool", "mcp_tool_listing": "tools"}
+"""Type of a block -> its member that defines tools."""
 _STRUCTURE: Final = frozenset(
     {"requests", "params", "messages", "content", "source", "text", "input", "system", "tools", "metadata"}
 )
@@ -159,7 +160,7 @@ class _Walk:
                 return self.identifier(member, (*place, name))
             if name in _AS_THEY_ARE or showing.is_opaque(value, name):
                 return member
-            if name in _DEFINING_IN_BLOCKS:
+            if isinstance(kind, str) and _DEFINING_BLOCKS.get(kind) == name:
                 return self.definitions(member, (*place, name))
             return self.blocks(member, (*place, name)) if name in _OF_BLOCKS else self.visit(member)
 
@@ -226,7 +227,7 @@ def _less_secrets(body: Mapping[str, Any], place: _Place) -> dict[str, Any]:
 
 
 def _identifier(value: str, place: _Place) -> str:
-    if published(value):
+    if published(value):  # no less than a whole one: a name may well begin as tokens do
         raise Malformed(
             "a secret in an identifier",
             pointer=pointer(place),

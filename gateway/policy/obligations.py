@@ -3,7 +3,8 @@ by them. Kinds may have a name, in the same rule or as a rule of the same module
 runs is seen then, and denies.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ def stated(bundle: Bundle, parsed: Any) -> list[Stated]:
         bundle: a bundle that passed the check.
         parsed: its syntax trees.
     """
-    found = [one for tree in syntax.trees(parsed) for rule in tree.rules for one in _in_rule(tree, rule)]
+    found = [one for tree in syntax.trees(parsed) for one in _in_module(tree)]
     once = {(one.name, one.file, one.line, one.column): one for one in found}
     return [*once.values(), *_in_data(bundle.data, ())]
 
@@ -71,7 +72,20 @@ def problems(found: Collection[Stated], kinds: Collection[str], secret: str) -> 
             yield Problem(one.file, one.line, one.column, said)
 
 
-def _in_rule(tree: syntax.Tree, rule: syntax.Node) -> Iterator[Stated]:
+def _in_module(tree: syntax.Tree) -> Iterator[Stated]:
+    given: dict[syntax.Path, list[syntax.Node]] = {}
+    for rule in tree.rules:
+        given.setdefault(syntax.path_of(syntax.head_reference(rule)), []).append(rule)
+    told: set[tuple[str, str]] = set()  # obligation and rule that gives its kinds: each is looked at once
+    for rule in tree.rules:
+        yield from _in_rule(tree, rule, given, told)
+
+
+def _in_rule(
+    tree: syntax.Tree, rule: syntax.Node, given: Mapping[syntax.Path, list[syntax.Node]], told: set[tuple[str, str]]
+) -> Iterator[Stated]:
+    bound: Counter[str] | None = None
+    here: set[tuple[str, str]] = set()
     decided: set[int] = set()  # the objects that are the obligations of a decision
     for tag, body in syntax.nodes(rule):
         if tag != "Object":
@@ -82,22 +96,27 @@ def _in_rule(tree: syntax.Tree, rule: syntax.Node) -> Iterator[Stated]:
             if a_decision and name == _OBLIGATIONS and "Object" in node:
                 decided.add(id(node["Object"]))
             elif isinstance(name, str) and (id(body) in decided or name in _KINDS):
-                meant = _meant(tree, rule, node) if name in _KINDS and "Var" in node else [(key, _static(node))]
+                meant: Iterable[tuple[syntax.Node, Any]] = [(key, _static(node))]
+                if name in _KINDS and "Var" in node:
+                    bound = Counter(one for one, _ in syntax.local_names(tree, rule)) if bound is None else bound
+                    variable = (name, node["Var"]["value"])
+                    seen = here if bound[variable[1]] else told
+                    meant = () if variable in seen else _meant(rule, variable[1], bound, given)
+                    seen.add(variable)
                 for literal, value in meant:
                     if value is not _UNSEEN:
                         at = syntax.place(syntax.body_of(literal))
                         yield Stated(name, value, tree.file, at.line, at.column)
 
 
-def _meant(tree: syntax.Tree, rule: syntax.Node, variable: syntax.Node) -> Iterator[tuple[syntax.Node, Any]]:
+def _meant(
+    rule: syntax.Node, name: str, bound: Counter[str], given: Mapping[syntax.Path, list[syntax.Node]]
+) -> Iterator[tuple[syntax.Node, Any]]:
     """What a name in a rule stands for: (node, value) of each literal that it is given."""
-    name = variable["Var"]["value"]
-    bound = [one for one, _ in syntax.local_names(tree, rule) if one == name]
-    if not bound:
-        for other in tree.rules:
-            if syntax.path_of(syntax.head_reference(other)) == (name,):
-                yield from _given(other)
-    elif len(bound) == 1:  # else nobody knows which of several is meant
+    if not bound[name]:
+        for other in given.get((name,), ()):
+            yield from _given(other)
+    elif bound[name] == 1:  # else nobody knows which of several is meant
         for tag, body in syntax.nodes(rule):
             if tag == "AssignExpr" and body["op"] == "ColEq" and body["lhs"].get("Var", {}).get("value") == name:
                 yield body["rhs"], _static(body["rhs"])

@@ -175,6 +175,10 @@ class PlanStore(Protocol):
         about calls of the step's action by the plan's caller for its principal; in the plan's context, or in any where
         its client named none. The newest answer first, and not all where there are very many."""
 
+    async def waiting(self, plan: PlanState, state: StepState) -> Sequence[str]:
+        """Ids of other plans in which people are asked about calls of the step's action, by the plan's caller for its
+        principal; not all where there are very many."""
+
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""
 

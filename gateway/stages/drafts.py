@@ -147,7 +147,7 @@ def describe(plan: PlanState, this: Round) -> Drafts:
     for state in (*this.orphans, *this.fallen):
         if state.approval_id is not None and state.status is not StepStatus.EXPIRED:
             entries.add(state, EntryType.APPROVAL_VOIDED)
-        entries.add(state, ENDINGS[state.status], said(state))
+        entries.add(state, ENDINGS[state.status], said(state), _refused(state))
     for state in this.launched:
         if release.by_client(state):
             entries.add(state, EntryType.STEP_RELEASED)

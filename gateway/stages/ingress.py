@@ -16,7 +16,8 @@ def admit(unverified: UnverifiedPlan, *, body_max_bytes: int) -> None:
         Refused: ``request.too_large`` or ``request.malformed`` (empty).
     """
     limit = unverified.max_bytes or body_max_bytes
-    if len(unverified.raw) > limit:
-        raise Refused(Reason.REQUEST_TOO_LARGE, f"{len(unverified.raw)} bytes", limit_bytes=limit)
+    size = len(unverified.raw) + sum(len(args.raw) for args in unverified.detached.values())
+    if size > limit:
+        raise Refused(Reason.REQUEST_TOO_LARGE, f"{size} bytes", limit_bytes=limit)
     if not unverified.raw:
         raise Malformed("empty body", pointer="", expected="a compact JWS")

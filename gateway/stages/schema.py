@@ -188,11 +188,13 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
         step = state.step
         manifest = hands.manifest(tenant, step.hand) if all(person.may_use(step.hand) for person in people) else None
         if manifest is None:
+            _keep_asked(plan, state)
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
             continue
         state.offer(manifest)
         elsewhere = manifest.keeps_apart(step.action) and plan.plan.issuer.id not in {MESSAGES_API, RETRIES}
         if elsewhere or step.action not in manifest.actions:
+            _keep_asked(plan, state)
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:
@@ -203,6 +205,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             data_subjects.check_number(subjects)
             state.put("args", commit(state.args_bytes, *subjects))
         except Refused as refusal:
+            _keep_asked(plan, state)
             state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
             continue
         problems = hands.check_args(tenant, step.hand, step.action, args)
@@ -213,6 +216,17 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             state.analysis = hands.analyse(tenant, step.hand, step.action, args)
         except Refused as refusal:
             state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
+
+
+def _keep_asked(plan: PlanState, state: StepState) -> None:
+    """Commit to args beside the plan of a step that is denied before they are judged: nowhere else does the record say
+    what was asked. Whom they concern is not known without the hand, beside whom the plan names; of too many people they
+    are the context's."""
+    step = state.step
+    if step.detached is not None and step.detached.raw:
+        named = data_subjects.of_value(plan.plan, step, None, ())
+        many = len(named) > data_subjects.NAMED_MAX
+        state.put("args", commit(step.detached.raw, *((data_subjects.of_context(plan.plan),) if many else named)))
 
 
 def put_args(state: StepState, args: Mapping[str, Any], args_bytes: bytes) -> None:

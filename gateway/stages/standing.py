@@ -38,7 +38,7 @@ async def fallen(
             state.fail(StepStatus.DENIED, Reason.AUTH_FORBIDDEN)
         elif state.approved and now >= state.approval_expires_at:
             state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
-        elif state.decision is not None and state.args is None:
+        elif state.decision is not None and (state.args is None or state.forgotten):
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNRESOLVED)
         else:
             continue

@@ -174,6 +174,21 @@ def refused_calls(
     return [(row.approval_id, row.plan_id, row.step_id) for row in connection.execute(query)]
 
 
+def waiting_calls(connection: Connection, plan: PlanState, state: StepState) -> Sequence[str]:
+    """See ``ports.PlanStore.waiting``."""
+    the = plan.plan
+    query = (
+        select(approvals.c.plan_id)
+        .where(approvals.c.tenant == the.tenant, approvals.c.caller == the.caller.pseudonym)
+        .where(approvals.c.status == str(ApprovalStatus.OPEN), approvals.c.principal == the.principal.pseudonym)
+        .where(approvals.c.hand == state.step.hand, approvals.c.action == state.step.action)
+        .where(approvals.c.plan_id != the.plan_id)
+        .distinct()
+        .limit(REFUSED_MAX)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def _successors(connection: Connection, macs: RowMacs, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Voided request -> the newest one that was opened for its step since, where there is one."""
     voided = [row for row in rows if row["status"] == str(ApprovalStatus.VOIDED)]

@@ -30,7 +30,14 @@ from gateway.store import plan_writes as writes
 from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
 from gateway.store.outbox import SqlOutbox
-from gateway.store.plan_rows import approval_page, approval_rows, refused_calls, stored_report, stored_step
+from gateway.store.plan_rows import (
+    approval_page,
+    approval_rows,
+    refused_calls,
+    stored_report,
+    stored_step,
+    waiting_calls,
+)
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, plans, steps
@@ -321,6 +328,10 @@ class SqlPlans:
     async def refused(self, plan: PlanState, state: StepState, since: float) -> Sequence[tuple[str, str, str]]:
         """See ``ports.PlanStore``."""
         return await self._read(lambda connection: refused_calls(connection, plan, state, since))
+
+    async def waiting(self, plan: PlanState, state: StepState) -> Sequence[str]:
+        """See ``ports.PlanStore``."""
+        return await self._read(lambda connection: waiting_calls(connection, plan, state))
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""

@@ -334,6 +334,14 @@ def test_the_name_of_a_tool_is_no_personal_data() -> None:
     assert message["content"] == [{**named, "tool": {"name": WHERE, "description": "[redacted:email]"}}]
 
 
+@pytest.mark.parametrize("member", ["tool", "tools"])
+@pytest.mark.parametrize("kind", ["text", "document", "tool_removal", "of_tomorrow"])
+def test_a_block_that_defines_no_tool_has_no_names_of_tools(kind: str, member: str) -> None:
+    planted = {"type": kind, member: [[{"name": WHERE, "mcp_server_name": WHERE}]]}
+    said = taken_out(asking(messages=[{"role": "user", "content": [planted]}]), scanner.Scanner(), ["email"])
+    assert WHERE not in str(said)
+
+
 @pytest.mark.parametrize("kind", ["thinking", "web_search_tool_result", "of_tomorrow"])
 def test_whatever_type_a_definition_says_it_has_its_secrets_go(kind: str) -> None:
     tools = [{"type": kind, "name": "T", "citations": TOKEN, "thinking": TOKEN, TOKEN: [{"name": TOKEN}]}]

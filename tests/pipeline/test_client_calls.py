@@ -193,6 +193,30 @@ async def test_of_many_that_ask_again_at_once_one_goes(house: House) -> None:
     assert sum(call.go for [call] in judged) == 1
 
 
+async def test_as_many_go_at_once_as_were_asked_about_at_once_and_approved(house: House) -> None:
+    """And an approval is not hidden behind a later request that waits."""
+    house.policy.effects = {"Bash": Effect.ASK}
+    held = [call for [call] in await asyncio.gather(*(judge(house, RM) for _ in range(3)))]
+    assert len({call.plan_id for call in held}) == 3
+    for call in held[:2]:
+        await approve(house, call)
+    judged = [call for [call] in await asyncio.gather(*(judge(house, RM) for _ in range(3)))]
+    assert sum(call.go for call in judged) == 2
+    assert house.codes().count("APRREQ") == 3, "the third waits as it did"
+    [late] = [call for call in held if call.plan_id not in {one.plan_id for one in judged if one.go}]
+    await approve(house, late)
+    assert [call.go for call in await judge(house, RM)] == [True]
+
+
+async def test_a_name_that_means_another_step_keeps_no_approval_from_counting(house: House) -> None:
+    house.policy.effects = {"Bash": Effect.ASK}
+    for context in ("ctx-1", "ctx-2", "ctx-3"):
+        [held] = await judge(house, replace(RM, id=f"toolu_{context}"), context=context)
+        await approve(house, held)
+        [passed] = await judge(house, replace(RM, id="toolu_again"), context=context)
+        assert (passed.go, passed.plan_id) == (True, held.plan_id)
+
+
 async def test_the_same_call_twice_in_one_message_needs_two_approvals(house: House) -> None:
     house.policy.effects = {"Bash": Effect.ASK}
     [held] = await judge(house, RM)

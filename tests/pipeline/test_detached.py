@@ -4,18 +4,34 @@ whose args are not on record any more does not run."""
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.canonical import b64url_encode
+from gateway.commitments import person_key
 from gateway.connector import detached
+from gateway.data_subjects import NAMED_MAX, of_context
 from gateway.errors import Refused
-from gateway.model import MESSAGES_API, RETRIES, RUNS, Detached, Issuer, Plan, StepStatus, VerifiedPlan
+from gateway.manifest import Manifest
+from gateway.model import (
+    MESSAGES_API,
+    RETRIES,
+    RUNS,
+    Detached,
+    Issuer,
+    Plan,
+    Step,
+    StepStatus,
+    UnverifiedPlan,
+    VerifiedPlan,
+)
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
+from gateway.stages.ingress import admit as admitted
 from gateway.state import PlanState, StepState
-from tests.pipeline.house import AGENT, SimulatedHands
+from tests.pipeline.house import AGENT, MANIFEST, SimulatedHands
 
 ARGS = detached({"text": "hello", "number": 10.0})
 OWN = (MESSAGES_API, RETRIES, RUNS)
@@ -109,3 +125,32 @@ def test_nothing_runs_without_args_that_are_gone() -> None:
     assert state.status is StepStatus.DENIED
     assert state.error is not None
     assert state.error.reason is Reason.SCHEMA_UNRESOLVED
+
+
+def test_they_count_against_the_limit_of_the_plan() -> None:
+    sent = UnverifiedPlan(b"x" * 10, AGENT, 1.0, 10 + len(ARGS.raw), {"a": ARGS})
+    admitted(sent, body_max_bytes=1)
+    with pytest.raises(Refused) as caught:
+        admitted(replace(sent, max_bytes=9 + len(ARGS.raw)), body_max_bytes=1)
+    assert caught.value.reason is Reason.REQUEST_TOO_LARGE
+
+
+@pytest.mark.parametrize("hands", [{}, {"tool": replace(MANIFEST, actions={})}], ids=["no hand", "no action"])
+def test_what_was_asked_is_on_record_where_nobody_knows_the_hand(hands: dict[str, Manifest]) -> None:
+    plan = admit({**claims(data_subjects=["mia"]), "tenant": "default"}, {"a": ARGS})
+    state = StepState(plan.steps["a"])
+    schema.check_steps(PlanState(plan, None, "c", {"a": state}), [state], SimulatedHands(hands), args_max_bytes=1000)
+    assert state.status is StepStatus.DENIED
+    assert state.fresh["args"].value == ARGS.raw
+    assert state.fresh["args"].subjects == (person_key("mia"),)
+
+
+def test_what_was_asked_of_too_many_people_is_on_record_too() -> None:
+    people = [f"p{number}" for number in range(NAMED_MAX + 1)]
+    step = Step("a", "tool", "echo", ARGS.value, data_subjects=tuple(people), detached=ARGS)
+    plan = replace(admit(claims(), {"a": ARGS}), steps={"a": step})
+    state = StepState(step)
+    schema.check_steps(PlanState(plan, None, "c", {"a": state}), [state], SimulatedHands(), args_max_bytes=1000)
+    assert state.error is not None
+    assert state.error.reason is Reason.SCHEMA_ARGS
+    assert state.fresh["args"].subjects == (of_context(plan),)

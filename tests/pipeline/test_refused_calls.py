@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from audit.database import changing_schema
 from gateway.client_steps.collecting import Call
-from gateway.errors import Unavailable
+from gateway.errors import Refused, Unavailable
 from gateway.ingress.client_calls import JudgedCall, told
 from gateway.model import UNNAMED_CONTEXT, Answer, ApprovalStatus, Decision, Effect, Obligations, Principal
 from gateway.ports import Append
@@ -74,6 +74,17 @@ async def refused(house: House, call: Call = RM, *, context: str = CONTEXT) -> J
     return JudgedCall(held.plan_id, step_view, go=False)
 
 
+async def crash(*_: object) -> None:
+    """Where the gateway ends right after the answer, and has not looked at the other plans."""
+
+
+def requests(house: House) -> dict[str, str]:
+    """Id of a request -> its state."""
+    with house.store._engine.connect() as connection:
+        rows = connection.execute(text("SELECT approval_id, status FROM approvals"))
+        return {row.approval_id: row.status for row in rows}
+
+
 def asked(house: House) -> int:
     """How often people were asked."""
     return house.codes().count("APRREQ")
@@ -95,6 +106,24 @@ async def test_an_agent_in_a_loop_has_people_asked_once(house: House) -> None:
     assert told(first, "http://h") == (
         "approval.refused: A person refused this call.\ntest.rule: about Bash\nThis call was not made."
     )
+
+
+async def test_a_refused_plan_is_read_once_however_many_of_its_steps_are_asked_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [bash(f"s{number}", str(number)) for number in range(12)]
+    for one in await ask(house, *many):
+        await refuse(house, one["approval_id"])
+    real, read = house.pipeline.revive, []
+
+    async def revive(self: Any, plan_id: str) -> Any:
+        read.append(plan_id)
+        return await real(plan_id)
+
+    monkeypatch.setattr(type(house.pipeline), "revive", revive)
+    again = await ask(house, *many)
+    assert {one["status"] for one in again} == {"denied"}
+    assert len(read) == len(set(read)) == 1
 
 
 async def test_the_entry_of_a_denial_names_the_request_that_it_rests_on(house: House) -> None:
@@ -231,6 +260,38 @@ async def test_a_call_that_is_being_judged_while_a_person_refuses_the_same_is_no
     assert asked(house) == 1
 
 
+async def test_a_refusal_ends_what_waits_about_the_same_call_and_nothing_else(house: House) -> None:
+    [first], [twin], [two, other] = (
+        await ask(house, bash("a")),
+        await ask(house, bash("b")),
+        await ask(house, bash("c"), bash("d", "pwd")),
+    )
+    [elsewhere] = await ask(house, bash("a"), context="ctx-2")
+    await refuse(house, first["approval_id"])
+    for waits in (twin, two):
+        await until(lambda waits=waits: requests(house)[waits["approval_id"]] == "voided")
+        with pytest.raises(Refused) as caught:
+            await house.approvals.answer(waits["approval_id"], APPROVER, answer=Answer.APPROVE)
+        assert caught.value.reason in {Reason.APPROVAL_CLOSED, Reason.APPROVAL_VOIDED}
+    assert requests(house)[other["approval_id"]] == requests(house)[elsewhere["approval_id"]] == "open"
+    ended = [one for one in house.entries() if one["type"] == "POLDNY" and one["step_id"] in {"b", "c"}]
+    assert [one["facts"]["approval"] for one in ended] == [first["approval_id"]] * 2
+
+
+async def test_nobody_approves_what_was_refused_though_it_was_not_looked_at_since(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(house.approvals), "_end_same", crash)
+    [first], [twin] = await ask(house, bash("a")), await ask(house, bash("b"))
+    await refuse(house, first["approval_id"])
+    assert requests(house)[twin["approval_id"]] == "open"
+    with pytest.raises(Refused) as caught:
+        await house.approvals.answer(twin["approval_id"], APPROVER, answer=Answer.APPROVE)
+    assert caught.value.reason is Reason.APPROVAL_VOIDED
+    await until(lambda: requests(house)[twin["approval_id"]] == "voided")
+    assert house.hands.calls == []
+
+
 async def test_it_may_be_asked_again_after_as_long_as_a_request_may_wait(house: House) -> None:
     held = await judge(house)
     pass_time(house, TTL_SECONDS - 60)
@@ -323,7 +384,10 @@ async def test_it_stands_under_another_policy_that_asks_and_another_manifest(hou
     assert (await judge(house)).step["error"]["code"] == "approval.refused"
 
 
-async def test_a_request_that_is_judged_anew_is_not_asked_anew_where_the_same_call_was_refused(house: House) -> None:
+async def test_a_request_that_is_judged_anew_is_not_asked_anew_where_the_same_call_was_refused(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(house.approvals), "_end_same", crash)
     [one], [other] = await ask(house, bash("a")), await ask(house, bash("a"))
     await refuse(house, one["approval_id"])
     shown = await house.approvals.show(other["approval_id"], APPROVER)
