@@ -235,7 +235,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
-    privacy = _privacy(settings, log, reader, epochs, eraser, engine, directory, connections, clock)
+    privacy = _privacy(settings, log, reader, epochs, eraser, engine, directory, connections, pipeline, clock)
     return Gateway(
         settings=settings,
         engine=engine,
@@ -349,6 +349,7 @@ def _privacy(
     engine: Engine,
     directory: Callers,
     connections: Connections,
+    pipeline: Pipeline,
     clock: Callable[[], float],
 ) -> Privacy:
     """What is done about people's data."""
@@ -363,5 +364,6 @@ def _privacy(
         directory=directory,
         payload_days=settings.privacy.payload_days,
         leave=connections.leave,
+        settle=pipeline.settle,
         clock=clock,
     )

@@ -26,7 +26,7 @@ from audit.threads import at_length
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, Malformed, Refused
-from gateway.model import Principal
+from gateway.model import PlanStatus, Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
@@ -98,11 +98,13 @@ class Privacy:
         directory: SqlDirectory,
         payload_days: int,
         leave: Callable[[str, str], Awaitable[None]],
+        settle: Callable[[str], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Join the parts.
 
         Args:
+            settle: ``Pipeline.settle``.
             leave: tenant and pseudonym -> what a person granted elsewhere is taken back there.
         """
         self._log = log
@@ -114,6 +116,7 @@ class Privacy:
         self._directory = directory
         self._payload_days = payload_days
         self._leave = leave
+        self._settle = settle
         self._clock = clock
         self._purge_at = 0.0
 
@@ -312,7 +315,7 @@ class Privacy:
         values, shared = self._access.count(keys)
         rows = {what: len(found) for what, found in self._personal.rows(person).items()}
         acts = sum(rows.pop(what, 0) for what in _ACTS)
-        under_way = self._personal.under_way(person)
+        under_way = len(self._personal.under_way(person))
         return Preview(len(keys), values, shared, rows, acts, "principal" in rows, under_way, holds)
 
     async def _holds(self, tenant: str) -> list[Hold]:
@@ -325,10 +328,12 @@ class Privacy:
 
     async def _end_plans(self, person: Person) -> None:
         until = time.monotonic() + ENDING_SECONDS
-        while count := await at_length(self._personal.under_way, person):
+        while found := await at_length(self._personal.under_way, person):
             if time.monotonic() > until:
-                detail = f"{count} plans of that person are under way"
+                detail = f"{len(found)} plans of that person are under way"
                 raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
+            for plan_id in [plan_id for plan_id, status in found.items() if status is PlanStatus.WAITING]:
+                await self._settle(plan_id)  # which ends what waits for people, for whoever asked is revoked
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _refused(self, actor: Principal, holds: Sequence[Hold]) -> Refused:

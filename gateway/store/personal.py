@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select
+from sqlalchemy import Connection, Engine, bindparam, delete, or_, select
 
 from audit.names import Names
 from gateway.commitments import name_subject, named_link, named_principal, person_key, subject_key
@@ -190,13 +190,14 @@ class Personal:
 
         return blocking_read(self._engine, "personal data", read)
 
-    def under_way(self, person: Person) -> int:
-        """How many of a principal's plans are not done."""
+    def under_way(self, person: Person) -> Mapping[str, PlanStatus]:
+        """A principal's plans that are not done, and how they stand."""
         whose = or_(plans.c.principal == person.pseudonym, plans.c.caller == person.pseudonym)
-        query = select(func.count()).where(
+        query = select(plans.c.plan_id, plans.c.status).where(
             plans.c.tenant == person.tenant, whose, plans.c.status != str(PlanStatus.DONE)
         )
-        return blocking_read(self._engine, "personal data", lambda connection: connection.execute(query).scalar_one())
+        rows = blocking_read(self._engine, "personal data", lambda connection: connection.execute(query).all())
+        return {row.plan_id: PlanStatus(row.status) for row in rows}
 
     def removing(self, person: Person) -> list[Write]:
         """What takes a principal away: its logins, keys, tokens of elsewhere and row. What else names its pseudonym

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from sqlalchemy import text
 from audit.database import changing_schema
 from audit.fsck import check
 from gateway.canonical import b64url_encode
+from gateway.connector import signed_plan
+from gateway.ports.undelivered import MCP_ISSUER
 from tests.privacy.conftest import PEOPLE, World, running, upstream
 from tests.until import until
 
@@ -93,6 +96,38 @@ async def test_a_principal_is_revoked_and_its_name_is_gone_from_every_row(world:
     assert again["principal"]["id"] == "jo.agent"
     assert (await access(world, "jo.agent"))["about"]["pseudonym"] not in {old, None}
     assert (await world.send("GET", "/v1/me", "jo.agent")).status_code == 401, "the old key is nobody's"
+
+
+ASKING = """\
+package handrail
+
+import rego.v1
+
+decisions contains decision if {
+    some step in input.steps
+    reasons := [{"code": "test.ask", "message": "About everything."}]
+    decision := {"step": step.id, "effect": effect(step), "reasons": reasons}
+}
+
+effect(step) := "ask" if input.hands[step.hand].actions[step.action]
+else := "deny"
+"""
+
+
+async def test_what_waits_for_people_ends_with_whoever_asked(tmp_path: Any, database: dict[str, Any]) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "decisions.rego").write_text(ASKING)
+    async with upstream() as below, running(tmp_path / "home", below, policy={"bundle": rules}, **database) as world:
+        gateway = world.gateway
+        caller = await gateway.directory.authenticate(world.keys["jo.agent"]["authorization"][7:], time.time())
+        action = {"id": "a", "hand": "crm", "action": "note", "args": {"customer": BOB, "text": "of Bob"}}
+        plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
+        [held] = (await gateway.pipeline.submit(plan, wait_seconds=20))["steps"]
+        assert held["status"] == "held"
+        await world.erase("jo.agent")
+        page = await world.json("GET", "/v1/audit/entries?type=APRVOI", "auditor")
+        assert [one["entry"]["step_id"] for one in page["entries"]] == ["a"]
 
 
 async def test_an_issuer_that_spoke_for_somebody_erased_stays_sound_and_speaks_for_nobody(world: World) -> None:
