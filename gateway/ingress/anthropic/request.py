@@ -179,7 +179,7 @@ def _purpose(headers: Mapping[str, str]) -> str | None:
 def _betas(lines: Iterable[str]) -> list[str]:
     named = [name for line in lines for name in (part.strip() for part in line.split(",")) if name]
     if len(named) > BETAS_MAX or any(_BETA.fullmatch(name) is None for name in named):
-        raise Malformed("betas", parameter="anthropic-beta", expected="names, separated by commas")
+        raise Malformed("betas", parameter="anthropic-beta", expected=f"at most {BETAS_MAX} names of 128 characters")
     return named
 
 
