@@ -27,7 +27,7 @@ from mcp.client.streamable_http import streamable_http_client
 from bench.load import BenchError
 from bench.messages import prepare
 from bench.page import BEGIN_CALLS, machine, measured, write_page
-from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
+from bench.processes import CONFIGURED, LOAD_CORE, SERVER_CORE, free_port, pinned
 from gateway.settings import load
 
 CALLS: Final = 25
@@ -42,18 +42,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "governed_p90_ms": "governed p90 ms",
     "governed_least_ms": "governed, least ms",
 }
-CONFIGURATION: Final = """\
-home = "{home}"
-
-[server]
-port = {port}
-
-[policy]
-deadline_milliseconds = 2000
-
-[telemetry]
-log_level = "warning"
-
+CONFIGURATION: Final = (
+    CONFIGURED
+    + """
 [hands.desk]
 adapter = "mcp"
 url = "{tools}"
@@ -64,6 +55,7 @@ actions.look.side_effects = "none"
 adapter = "client"
 actions.Look.side_effects = "none"
 """
+)
 
 Call: TypeAlias = Callable[[str], Awaitable[None]]
 """Makes one call about what has that name."""

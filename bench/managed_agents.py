@@ -33,7 +33,7 @@ from bench.calls import ready
 from bench.load import BenchError
 from bench.messages import added, document, prepare
 from bench.page import BEGIN_AGENTS, machine, write_page
-from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
+from bench.processes import CONFIGURED, LOAD_CORE, SERVER_CORE, free_port, pinned
 from bench.runs import DESK, desk
 from gateway.settings import load
 from tests.managed_agents.stand_in import ALLOW, ASK, KEY, Session, StandIn, custom, running, toolset
@@ -46,18 +46,9 @@ WARMING: Final = 10
 PATIENCE_SECONDS: Final = 60.0
 WHAT: Final = "what is answered"
 ENVIRONMENT: Final = "env_own"
-CONFIGURATION: Final = """\
-home = "{home}"
-
-[server]
-port = {port}
-
-[policy]
-deadline_milliseconds = 2000
-
-[telemetry]
-log_level = "warning"
-
+CONFIGURATION: Final = (
+    CONFIGURED
+    + """
 [managed_agents.claude]
 on_behalf_of = "agent"
 api_key = "claude-key"
@@ -76,6 +67,7 @@ tools.bash = "desk.look"
 adapter = "client"
 actions.read.side_effects = "none"
 """
+)
 
 Call: TypeAlias = Callable[[str], Awaitable[float]]
 """Has one call about what has that name made; milliseconds until it was answered."""

@@ -22,7 +22,7 @@ from typing import Any, Final
 import httpx2
 
 from bench.page import BEGIN_MESSAGES, machine, measured, write_page
-from bench.processes import LOAD_CORE, SERVER_CORE, free_port, pinned
+from bench.processes import CONFIGURED, LOAD_CORE, SERVER_CORE, free_port, pinned
 from gateway.app import build
 from gateway.settings import Settings, load
 from gateway.store.directory_rows import NewPrincipal
@@ -41,18 +41,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "added_p90_ms": "added p90 ms",
     "added_least_ms": "added, least ms",
 }
-CONFIGURATION: Final = """\
-home = "{home}"
-
-[server]
-port = {port}
-
-[policy]
-deadline_milliseconds = 2000
-
-[telemetry]
-log_level = "warning"
-
+CONFIGURATION: Final = (
+    CONFIGURED
+    + """
 [hands.claude]
 adapter = "anthropic"
 base_url = "{api}"
@@ -62,6 +53,7 @@ private_network = true
 place = "header"
 parameter = "x-api-key"
 """
+)
 
 
 def body(tools_bytes: int) -> bytes:

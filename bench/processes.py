@@ -18,6 +18,19 @@ LOAD_CORE = 1
 """Where the load generator and the upstream run."""
 START_SECONDS = 30.0
 HERE = Path(__file__).resolve().parent
+CONFIGURED = """\
+home = "{home}"
+
+[server]
+port = {port}
+
+[policy]
+deadline_milliseconds = 2000
+
+[telemetry]
+log_level = "warning"
+"""
+"""How a configuration of a gateway under measurement begins."""
 BODY = '{"id":7,"name":"pear","price":129,"stock":[3,1,4],"tags":["fruit","green"]}'
 """What the upstream always answers."""
 
