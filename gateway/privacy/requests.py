@@ -6,6 +6,7 @@ A person is asked for by one name: as the operator's pointers name them in calls
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -332,8 +333,10 @@ class Privacy:
             if time.monotonic() > until:
                 detail = f"{len(found)} plans of that person are under way"
                 raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
-            for plan_id in [plan_id for plan_id, status in found.items() if status is PlanStatus.WAITING]:
-                await self._settle(plan_id)  # which ends what waits for people, for whoever asked is revoked
+            with contextlib.suppress(TimeoutError):  # one was approved at that very moment, and takes long
+                async with asyncio.timeout(until - time.monotonic()):
+                    for plan_id in [plan_id for plan_id, status in found.items() if status is PlanStatus.WAITING]:
+                        await self._settle(plan_id)  # which ends what waits for people: whoever asked is revoked
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _refused(self, actor: Principal, holds: Sequence[Hold]) -> Refused:

@@ -1,5 +1,6 @@
 """Erasure over the real gateway, as an officer asks for it."""
 
+import asyncio
 import json
 import shutil
 import time
@@ -14,6 +15,7 @@ from audit.fsck import check
 from gateway.canonical import b64url_encode
 from gateway.connector import signed_plan
 from gateway.ports.undelivered import MCP_ISSUER
+from gateway.privacy import requests as privacy_requests
 from tests.privacy.conftest import PEOPLE, World, running, upstream
 from tests.until import until
 
@@ -114,20 +116,40 @@ else := "deny"
 """
 
 
+async def held_note(world: World) -> str:
+    """What became of a note that policy asks about."""
+    gateway = world.gateway
+    caller = await gateway.directory.authenticate(world.keys["jo.agent"]["authorization"][7:], time.time())
+    action = {"id": "a", "hand": "crm", "action": "note", "args": {"customer": BOB, "text": "of Bob"}}
+    plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
+    [step] = (await gateway.pipeline.submit(plan, wait_seconds=20))["steps"]
+    return str(step["status"])
+
+
 async def test_what_waits_for_people_ends_with_whoever_asked(tmp_path: Any, database: dict[str, Any]) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "decisions.rego").write_text(ASKING)
     async with upstream() as below, running(tmp_path / "home", below, policy={"bundle": rules}, **database) as world:
-        gateway = world.gateway
-        caller = await gateway.directory.authenticate(world.keys["jo.agent"]["authorization"][7:], time.time())
-        action = {"id": "a", "hand": "crm", "action": "note", "args": {"customer": BOB, "text": "of Bob"}}
-        plan = signed_plan(MCP_ISSUER, gateway.keyset, gateway.settings, caller, "ctx", [action], now=time.time())
-        [held] = (await gateway.pipeline.submit(plan, wait_seconds=20))["steps"]
-        assert held["status"] == "held"
+        assert await held_note(world) == "held"
         await world.erase("jo.agent")
         page = await world.json("GET", "/v1/audit/entries?type=APRVOI", "auditor")
         assert [one["entry"]["step_id"] for one in page["entries"]] == ["a"]
+
+
+async def test_an_erasure_waits_no_longer_for_a_plan_that_does_not_settle_than_for_any(
+    tmp_path: Any, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "decisions.rego").write_text(ASKING)
+    async with upstream() as below, running(tmp_path / "home", below, policy={"bundle": rules}, **database) as world:
+        assert await held_note(world) == "held"
+        monkeypatch.setattr(privacy_requests, "ENDING_SECONDS", 0.3)
+        monkeypatch.setattr(world.gateway.privacy, "_settle", lambda _: asyncio.Event().wait())
+        body = {"person": "jo.agent"}
+        answer = await world.json("POST", "/v1/privacy/erasures", "officer", body, 409)
+        assert answer["problem"] == "plans.under_way"
 
 
 async def test_an_issuer_that_spoke_for_somebody_erased_stays_sound_and_speaks_for_nobody(world: World) -> None:
