@@ -102,10 +102,13 @@ class Room:
 
 
 def resolve(plan: PlanState, state: StepState, room: Room) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The args with every reference replaced, and where each replaced value came from: pointer into the args -> sources.
+    """The args with every reference replaced, and where each replaced value came from.
 
     Args:
         room: what the values may add up to, in one round.
+
+    Returns:
+        The args; and JSON pointer into them -> the sources of what stands there.
 
     Raises:
         Refused: ``schema.unresolved`` (with ``pointer``).

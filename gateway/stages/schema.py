@@ -5,8 +5,7 @@ that step alone.
 """
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jsonschema_rs
@@ -22,7 +21,6 @@ from gateway.model import (
     RUNS,
     Detached,
     Plan,
-    Reference,
     Retry,
     RunTurn,
     Step,
@@ -30,16 +28,14 @@ from gateway.model import (
     TurnKind,
     VerifiedPlan,
 )
-from gateway.pointers import escape, pointer, tokens
+from gateway.pointers import pointer
 from gateway.ports import Hands
 from gateway.reasons import Reason
+from gateway.stages.references import Room, references, resolve
 from gateway.state import PlanState, StepState
 
 _ID = r"^[A-Za-z0-9._:-]{1,128}$"
 _STEP_ID = r"^[A-Za-z0-9_.-]{1,64}$"
-POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
-"""RFC 6901 section 3."""
-_ARRAY_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 PLAN_SCHEMA: Final[dict[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -180,7 +176,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
         args_max_bytes: what the results that references bring in may add up to in one round. A small plan could
             otherwise multiply one large result without end.
     """
-    room = _Room(args_max_bytes)
+    room = Room(args_max_bytes)
     people = (plan.plan.principal, plan.plan.caller)
     tenant = plan.plan.tenant
     inherited = {} if plan.plan.retries is None else plan.plan.retries.provenance
@@ -198,7 +194,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:
-            args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, inherited)
+            args, state.provenance = resolve(plan, state, room) if step.references else (step.args, inherited)
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
             _put(state, args)
             subjects = data_subjects.of_value(plan.plan, step, manifest.actions[step.action], [args])
@@ -246,23 +242,6 @@ def _put(state: StepState, args: Mapping[str, Any]) -> None:
         raise Refused(Reason.SCHEMA_UNRESOLVED, "args are gone")
 
 
-def pointer_get(document: Any, place: str) -> Any:
-    """The value at the pointer ``place`` (RFC 6901 section 4).
-
-    Raises:
-        Refused: ``schema.unresolved`` where there is none.
-    """
-    value = document
-    for name in tokens(place):
-        if isinstance(value, Mapping) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and _ARRAY_INDEX.fullmatch(name) and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            raise Refused(Reason.SCHEMA_UNRESOLVED)
-    return value
-
-
 def _first_problem(claims: Mapping[str, Any]) -> str:
     """Where the first fault lies; the member names of a plan are ours, so the pointer gives nothing away."""
     for error in _VALIDATOR.iter_errors(claims):
@@ -287,8 +266,7 @@ def _step(action: Mapping[str, Any], detached: Detached | None, *, literal: bool
         literal: the same of args in the plan: a model wrote them, and refers to nothing.
     """
     args = action["args"] if detached is None else detached.value
-    refers = not literal and detached is None and _may_refer(args)
-    references = tuple(_references(args, "", action["id"])) if refers else ()
+    values = literal or detached is not None
     return Step(
         id=action["id"],
         hand=action["hand"],
@@ -297,50 +275,9 @@ def _step(action: Mapping[str, Any], detached: Detached | None, *, literal: bool
         depends_on=tuple(action.get("depends_on", ())),
         idempotency_key=action.get("idempotency_key"),
         data_subjects=tuple(action.get("data_subjects", ())),
-        references=references,
+        references=() if values else references(args, action["id"]),
         detached=detached,
     )
-
-
-def _may_refer(value: Any) -> bool:
-    """Whether an object anywhere in ``value`` has a member ``$step``. Nearly no args do, and pointers into large ones
-    take longer to build than this look."""
-    waiting = [value]
-    for item in waiting:
-        kind = type(item)
-        if kind is dict:
-            if "$step" in item:
-                return True
-            waiting.extend(item.values())
-        elif kind is list:
-            waiting.extend(item)
-    return False
-
-
-def _references(value: Any, at: str, step_id: str) -> Iterator[Reference]:
-    if isinstance(value, dict):
-        if "$step" in value:
-            yield _reference(value, at, step_id)
-            return
-        for name, member in value.items():
-            yield from _references(member, f"{at}/{escape(name)}", step_id)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _references(item, f"{at}/{index}", step_id)
-
-
-def _reference(value: Mapping[str, Any], at: str, step_id: str) -> Reference:
-    target, pointer = value.get("$step"), value.get("pointer")
-    if (
-        at == ""
-        or set(value) != {"$step", "pointer"}
-        or not isinstance(target, str)
-        or not isinstance(pointer, str)
-        or len(pointer) > 1024
-        or not POINTER.fullmatch(pointer)
-    ):
-        raise Refused(Reason.SCHEMA_REFERENCE, "malformed", step=step_id)
-    return Reference(at, target, pointer)
 
 
 def _check_graph(steps: Mapping[str, Step]) -> None:
@@ -359,56 +296,3 @@ def _check_graph(steps: Mapping[str, Step]) -> None:
             raise Refused(Reason.SCHEMA_CYCLE)
         for name in free:
             del waiting[name]
-
-
-class _Room:
-    """Bytes that references may still bring in."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._sizes: dict[tuple[str, str], int] = {}
-
-    def take(self, reference: Reference, value: Any) -> None:
-        """Raises ``schema.unresolved`` before anything too large is put together."""
-        key = (reference.step, reference.pointer)
-        if key not in self._sizes:
-            self._sizes[key] = len(canonical(value))
-        self._left -= self._sizes[key]
-        if self._left < 0:
-            raise Refused(Reason.SCHEMA_UNRESOLVED, "too large", pointer=reference.at)
-
-
-def _resolve(plan: PlanState, state: StepState, room: _Room) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The args with every reference replaced, and where each replaced value came from."""
-    values: dict[str, Any] = {}
-    provenance: dict[str, Any] = {}
-    for reference in state.step.references:
-        source = plan.steps[reference.step]
-        if source.result is None or source.manifest is None:
-            raise Refused(Reason.SCHEMA_UNRESOLVED, "result is gone", pointer=reference.at)
-        try:
-            values[reference.at] = pointer_get(source.result.document(), reference.pointer)
-            room.take(reference, values[reference.at])
-        except Refused:
-            raise Refused(Reason.SCHEMA_UNRESOLVED, pointer=reference.at) from None
-        trust = source.manifest.trust_at(source.step.action, reference.pointer)
-        provenance[reference.at] = [
-            {
-                "source": "result",
-                "step": reference.step,
-                "hand": source.step.hand,
-                "trust": str(trust),
-                "match": "exact",
-            }
-        ]
-    return _replace(state.step.args, "", values), provenance
-
-
-def _replace(value: Any, at: str, values: Mapping[str, Any]) -> Any:
-    if at in values:
-        return values[at]
-    if isinstance(value, dict):
-        return {name: _replace(member, f"{at}/{escape(name)}", values) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_replace(item, f"{at}/{index}", values) for index, item in enumerate(value)]
-    return value
