@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from tests import services
 from tests.authority import Authority
+from tests.ports import free_port
 from tests.until import until
 
 
@@ -73,9 +73,7 @@ def program() -> str:
 def serving(directory: Path) -> Iterator[OpenBao]:
     """A server that is initialised and open."""
     certificate, key = Authority(directory / "authority").issue("openbao")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     conf = directory / "server.json"
     listener = {"address": f"127.0.0.1:{port}", "tls_cert_file": str(certificate), "tls_key_file": str(key)}
     address = f"https://127.0.0.1:{port}"

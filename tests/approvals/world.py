@@ -28,6 +28,7 @@ from gateway.web.server import uvicorn_config
 from gateway.webauthn import Assertion, SecurityKey, verify_registration
 from tests.approvals.authenticator import Authenticator
 from tests.pipeline.house import Brain
+from tests.ports import free_port
 
 POLICY = """package handrail
 
@@ -160,12 +161,9 @@ async def world(
 
 def _listener(file: Path) -> socket.socket:
     """A socket on a port of this world's own, the same after a restart."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", int(file.read_text()) if file.exists() else 0))
-    listener.listen()
-    file.write_text(str(listener.getsockname()[1]))
-    return listener
+    if not file.exists():
+        file.write_text(str(free_port()))
+    return socket.create_server(("127.0.0.1", int(file.read_text())))
 
 
 @asynccontextmanager

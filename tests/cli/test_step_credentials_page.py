@@ -22,6 +22,7 @@ from tests.cli import real
 from tests.cli.real import CONFIG
 from tests.client.stand_in import serving
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.until import until
 
 PAGE = (ROOT / "docs" / "step-credentials.md").read_text(encoding="utf-8")
@@ -40,9 +41,7 @@ class Hand:
     """The page's program, started and killed."""
 
     def __init__(self, directory: Path, outer: str, gateway: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         program = PROGRAM.replace("http://127.0.0.1:9000", outer).replace("http://127.0.0.1:8080", gateway)
         program = program.replace("handrail.local/log", "handrail.test/replay").replace("9000", str(self.port))
         (directory / "notes.py").write_text(program, encoding="utf-8")

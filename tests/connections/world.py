@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from gateway.web.server import uvicorn_config
 from tests.approvals.world import _listener, _served
 from tests.identity.real import AUDIENCE, SECRET, RealProvider, log_in, running
 from tests.identity.town import FIRST
+from tests.ports import free_port
 from tests.web.conftest import serving
 
 SCHEMA: Final = {"type": "object", "properties": {"how": {"type": "string"}}, "additionalProperties": False}
@@ -189,8 +189,7 @@ def port_of(home: Path) -> int:
     home.mkdir(parents=True, exist_ok=True)
     file = home / "gateway.port"
     if not file.exists():
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            file.write_text(str(free.getsockname()[1]))
+        file.write_text(str(free_port()))
     return int(file.read_text())
 
 

@@ -16,6 +16,7 @@ from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.methods import LEFT_OUT
 from tests.mcp_conformance.legs import governed
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.until import until
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -29,8 +30,7 @@ OPEN = "package handrail\n\ndecisions contains decision if some decision in data
 @pytest.fixture
 async def governed_library(tmp_path):
     """The page's server behind the page's hand, under the page's rule: URL of the gateway, and a key."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     program = tmp_path / "library.py"
     program.write_text(SERVER["python"].replace("9200", port))
     process = await asyncio.create_subprocess_exec(

@@ -12,6 +12,7 @@ from gateway.conversations import Conversations
 from tests.hands.talk_support import Person, client, text
 from tests.mcp_conformance.legs import governed
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.until import until
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -23,8 +24,7 @@ OPEN = "package handrail\n\ndecisions contains decision if some decision in data
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_the_page_s_server_asks_for_a_name_and_its_rule_keeps_card_numbers_here(tmp_path, mode):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     program = tmp_path / "greeter.py"
     program.write_text(BLOCKS["python"].replace("9300", port))
     process = await asyncio.create_subprocess_exec(

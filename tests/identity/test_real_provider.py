@@ -1,7 +1,6 @@
 """A real gateway and a real OpenID provider, each in its own process or server, over real HTTP."""
 
 import json
-import socket
 from pathlib import Path
 
 import httpx2
@@ -17,6 +16,7 @@ from tests.approvals.world import World, person, world
 from tests.identity.issuer import claims, settings, signed
 from tests.identity.real import AUDIENCE, new_key, running
 from tests.identity.town import CLAIMS, FIRST, both
+from tests.ports import free_port
 from tests.until import until
 
 ROLES = {"agents": ["agent"], "auditors": ["auditor"], "approvers": ["approver"]}
@@ -182,8 +182,7 @@ async def test_a_token_of_another_issuer_with_the_same_kid_and_subject_is_nobody
 
 
 async def test_an_issuer_that_is_down_is_a_503_and_api_keys_go_on(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        issuer = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    issuer = f"http://127.0.0.1:{free_port()}"
     company = {"issuer": issuer, "audiences": [AUDIENCE], "algorithm": "RS256", "private_network": True}
     async with world(tmp_path, identity={"company": company}) as here:
         token = signed(claims(iss=issuer))

@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.authority import Authority
+from tests.ports import free_port
 from tests.until import until
 
 TOKEN = "s3cret-token"
@@ -126,10 +127,7 @@ async def ssh_server(program: str, directory: Path) -> AsyncIterator[SshServer]:
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", directory / name], check=True)
     shutil.copy(directory / "user.pub", directory / "authorized")
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    listener.close()
+    port = free_port()
     host_key = " ".join((directory / "host.pub").read_text().split()[:2])
     known = directory / "known_hosts"
     known.write_text(f"[127.0.0.1]:{port} {host_key}\n")
