@@ -10,6 +10,7 @@ from gateway.policy import literals, vocabulary
 from gateway.policy.bundle import load
 from gateway.policy.faults import BundleError
 from tests.policy.support import SHIPPED, refused, rego, write
+from tests.regorus_engine import engine_of
 
 LIBRARY = "package handrail.lib\n\nf(x) := x\n\nvalue := 1\n"
 
@@ -396,9 +397,7 @@ async def test_a_deeply_nested_source_does_not_take_the_gateway_down(tmp_path: P
 
 
 def test_the_table_is_what_regorus_implements() -> None:
-    regorus = pytest.importorskip("regorus", reason="this platform has no regorus wheel")
-    engine = regorus.Engine()
-    engine.add_policy("t.rego", "package t\n\nr := opa.runtime().builtins")
+    engine = engine_of(t="package t\n\nr := opa.runtime().builtins")
     listed = set(json.loads(engine.eval_rule_as_json("data.t.r")))
     assert set(vocabulary.IMPLEMENTED) <= listed
     assert set(vocabulary.DIFFERENT) <= listed

@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from regorus import Engine
 
 from gateway.forward_clock import ForwardClock
 from gateway.model import Effect
@@ -26,6 +25,7 @@ from gateway.policy.opa import MENU, OpaEngine
 from gateway.policy.private_opa import private_opa
 from gateway.policy.trial import Trial, TrialEngine
 from gateway.reasons import Reason
+from tests import regorus_engine
 from tests.policy.support import OPEN, SHIPPED, ask, embedded, inspected, record, step, write
 from tests.until import until
 
@@ -181,10 +181,7 @@ async def test_hidden_is_what_no_call_could_get_and_nothing_else(
 
 
 def test_hidden_is_the_same_in_regorus(cases: list[dict[str, Any]]) -> None:
-    engine, bundle = Engine(), load(SHIPPED)
-    for path, source in [*((module.path, module.source) for module in bundle.modules), ("probe.rego", PROBE)]:
-        engine.add_policy(path, source)
-    engine.add_data_json(bundle.data_json.decode())
+    engine = regorus_engine.engine_of(load(SHIPPED), probe=PROBE)
     engine.set_input_json(json.dumps({"cases": cases}))
     check(cases, json.loads(engine.eval_rule_as_json("data.probe.answers")))
 

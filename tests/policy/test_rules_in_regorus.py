@@ -8,6 +8,7 @@ from regorus import Engine
 
 from gateway.policy.bundle import load
 from tests.policy.support import SHIPPED
+from tests.regorus_engine import engine_of
 
 TESTS = sorted(SHIPPED.rglob("*_test.rego"))
 _PACKAGE = re.compile(r"^package ([\w.]+)", re.MULTILINE)
@@ -28,13 +29,7 @@ def cases() -> list[str]:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """Bundle, its data, and all tests."""
-    made, bundle = Engine(), load(SHIPPED)
-    for module in bundle.modules:
-        made.add_policy(module.path, module.source)
-    for path in TESTS:
-        made.add_policy(str(path), path.read_text(encoding="utf-8"))
-    made.add_data_json(bundle.data_json.decode())
-    return made
+    return engine_of(load(SHIPPED), **{str(path): path.read_text(encoding="utf-8") for path in TESTS})
 
 
 def test_there_are_tests_for_every_rule() -> None:

@@ -21,8 +21,7 @@ import pytest
 from gateway.policy.bundle import load
 from tests.policy.support import SHIPPED
 from tests.postgres import Server
-
-regorus = pytest.importorskip("regorus", reason="no regorus wheel for this platform")
+from tests.regorus_engine import engine_of
 
 TABLES = """
 CREATE TABLE users (id integer PRIMARY KEY, name text, role text, age integer, x text);
@@ -39,14 +38,9 @@ GENERATED = 4000
 @pytest.fixture(scope="module")
 def engine() -> Any:
     """The bundle with its tests, and a way to ask the rule."""
-    made, bundle = regorus.Engine(), load(SHIPPED)
-    for module in bundle.modules:
-        made.add_policy(module.path, module.source)
-    for path in SHIPPED.glob("handrail/sql/*_test.rego"):
-        made.add_policy(path.name, path.read_text(encoding="utf-8"))
-    made.add_data_json(bundle.data_json.decode())
-    made.add_policy("asked.rego", "package handrail.asked\n\ncodes := data.handrail.sql.verdicts(input.statement)\n")
-    return made
+    tests = {path.name: path.read_text(encoding="utf-8") for path in SHIPPED.glob("handrail/sql/*_test.rego")}
+    asked = "package handrail.asked\n\ncodes := data.handrail.sql.verdicts(input.statement)\n"
+    return engine_of(load(SHIPPED), asked=asked, **tests)
 
 
 def codes(engine: Any, statement: str) -> set[str]:

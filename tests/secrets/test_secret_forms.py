@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from regorus import Engine
 
 from gateway.errors import Malformed
 from gateway.personal_data import SECRET_KIND, Scanner, taken_out
@@ -18,6 +17,7 @@ from gateway.policy.bundle import load
 from gateway.secret_forms import FORMS
 from gateway.settings import holds_a_secret
 from tests.policy.support import SHIPPED, ask, step
+from tests.regorus_engine import engine_of
 
 MARK = "[redacted:secret]"
 REST = "aB3" * 14
@@ -110,10 +110,7 @@ def told(text: str) -> str:
 @pytest.fixture(scope="module")
 def rule() -> Callable[[Any], bool]:
     """Whether the shipped rule finds a secret in args."""
-    engine, bundle = Engine(), load(SHIPPED)
-    for module in bundle.modules:
-        engine.add_policy(module.path, module.source)
-    engine.add_data_json(bundle.data_json.decode())
+    engine = engine_of(load(SHIPPED))
 
     def finds(args: Any) -> bool:
         engine.set_input_json(json.dumps(ask({**step(), "args": args})))
