@@ -7,7 +7,8 @@ takes one answer for each, and goes on when it has them all. It breaks, repeats 
 
 import asyncio
 import json
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from gateway.settings import Settings
 from tests.web.conftest import serving
 
 KEY: Final = "sk-ant-stand-in-0000000000000000"
+RECLAIM_SECONDS: Final = 0.5
+"""Work that nobody acknowledged for this long is offered again; the service takes 5 s where it is not told."""
 BEGAN: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _SENT: Final[pydantic.TypeAdapter[Any]] = pydantic.TypeAdapter(list[BetaManagedAgentsEventParams])
 _TYPES: Final[dict[str, Any]] = {
@@ -104,8 +107,8 @@ class StandIn:
     """``stream``, ``list``, ``send``, ``session``, ``agent`` -> what is answered instead, one for each request."""
     lost_answers: int = 0
     """How often events are taken and the answer is lost."""
-    lost_beats: int = 0
-    """How often a heartbeat is taken and the answer is lost."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """``poll``, ``ack``, ``heartbeat`` -> how often it is taken and the answer is lost."""
     held: asyncio.Event | None = None
     """Where it is there, answers to ``send`` wait for it."""
     work: list[dict[str, Any]] = field(default_factory=list)
@@ -114,6 +117,8 @@ class StandIn:
     """What was said of work: ``ack``, ``heartbeat`` or ``stop``, and its id."""
     opened: int = 0
     """Streams that were opened."""
+    _given: dict[str, float] = field(default_factory=dict)
+    """Work by id -> when somebody was given it."""
     _number: Any = field(default_factory=lambda: count(1))
 
     # --- what a test says --------------------------------------------------------------------------------------------
@@ -198,6 +203,7 @@ class StandIn:
             "metadata": {},
             "state": "queued",
             "type": "work",
+            "acknowledged_at": None,
             "latest_heartbeat_at": None,
         }
         self.work.append(work)
@@ -351,11 +357,23 @@ class StandIn:
 
     async def _poll(self, request: Request) -> Response:
         fault = self._fault(request, "poll")
-        waiting = [work for work in self.work if work["state"] == "queued"]
+        now = time.monotonic()
+        waiting = [work for work in self.work if work["state"] == "queued" or self._unacknowledged(work, now)]
         if fault is not None or not waiting:
             return fault or JSONResponse(None)
         waiting[0]["state"] = "starting"
+        self._given[waiting[0]["id"]] = now
+        if self._loses("poll"):
+            return _error(503, "api_error")
         return JSONResponse(environments.BetaSelfHostedWork.model_validate(waiting[0]).to_dict(mode="json"))
+
+    def _unacknowledged(self, work: dict[str, Any], now: float) -> bool:
+        given = self._given.get(work["id"], now)
+        return work["state"] == "starting" and work["acknowledged_at"] is None and now - given > RECLAIM_SECONDS
+
+    def _loses(self, what: str) -> bool:
+        self.lost[what] -= 1
+        return self.lost[what] >= 0
 
     async def _look(self, request: Request) -> Response:
         work = next(work for work in self.work if work["id"] == request.path_params["work_id"])
@@ -370,6 +388,10 @@ class StandIn:
             return fault
         if what == "stop":
             work["state"] = "stopped"
+        if what == "ack":
+            work["acknowledged_at"] = self.now()
+            if self._loses("ack"):
+                return _error(503, "api_error")
         if what != "heartbeat":
             return JSONResponse(environments.BetaSelfHostedWork.model_validate(work).to_dict(mode="json"))
         expected = request.query_params.get("expected_last_heartbeat")
@@ -378,8 +400,7 @@ class StandIn:
         work["latest_heartbeat_at"] = self.now()
         if work["state"] == "starting":
             work["state"] = "active"
-        if self.lost_beats:
-            self.lost_beats -= 1
+        if self._loses("heartbeat"):
             return _error(503, "api_error")
         beat = {
             "last_heartbeat": work["latest_heartbeat_at"],

@@ -69,14 +69,33 @@ async def test_what_policy_denies_and_what_nobody_declared_does_not_run(world: W
 
 
 async def test_work_whose_heartbeats_answer_was_lost_is_ours_still(world: World) -> None:
-    world.service.lost_beats = 1
+    world.service.lost["heartbeat"] = 1
     session, work = await served(world)
-    world.service.lost_beats = 1
-    await until(lambda: world.service.lost_beats == 0)
+    world.service.lost["heartbeat"] = 1
+    await until(lambda: world.service.lost["heartbeat"] <= 0)
     use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo still here"})
     world.service.idle(session)
     await until(lambda: len(world.service.answers(session, use)) == 2)
     assert work["state"] == "active"
+
+
+@pytest.mark.parametrize("what", ["poll", "ack"])
+async def test_work_is_served_though_the_answer_that_gave_it_was_lost(world: World, what: str) -> None:
+    world.service.lost[what] = 1
+    session, _ = await served(world)
+    use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo here"})
+    world.service.idle(session)
+    await until(lambda: len(world.service.answers(session, use)) == 2)
+
+
+async def test_work_that_may_not_be_acknowledged_is_left(world: World) -> None:
+    world.service.fail("ack", 403)
+    world.service.agent("agent_own", toolset(ASK), custom("crm__read"))
+    work = world.service.queue_work(world.service.session("agent_own", "sesn_own"))
+    await until(lambda: world.service.work_calls)
+    environment: Any = world.gateway.managed_agents.connectors["cloud.environment"]
+    assert environment._serving == {}
+    assert world.service.work_calls == [("ack", work["id"])]
 
 
 async def test_a_lost_lease_ends_what_runs_and_nothing_is_sent(world: World) -> None:
