@@ -69,6 +69,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.SCHEMA_UNKNOWN_ACTION: "'handrail hands list' shows the actions of each hand.",
     Reason.SCHEMA_ANALYSIS: "'handrail plan show ID' has the problem; docs/sql.md or docs/mail.md what is taken.",
     Reason.SCHEMA_UNRESOLVED: "Look at the earlier result with 'handrail plan show ID', and mend the pointer.",
+    Reason.SCHEMA_ERASED: "Send another plan, where what it needs may still be used.",
     Reason.POLICY_DENIED: _WHY,
     Reason.POLICY_UNDECIDED: _WHY,
     Reason.POLICY_ERROR: _WHY,

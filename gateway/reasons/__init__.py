@@ -67,6 +67,7 @@ class Reason(StrEnum):
     SCHEMA_UNKNOWN_HAND = "schema.unknown_hand"
     SCHEMA_UNKNOWN_ACTION = "schema.unknown_action"
     SCHEMA_UNRESOLVED = "schema.unresolved"
+    SCHEMA_ERASED = "schema.erased"
     SCHEMA_ANALYSIS = "schema.analysis"
     # 4 policy
     POLICY_DENIED = "policy.denied"
@@ -223,6 +224,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.SCHEMA_UNKNOWN_HAND: "No such hand is available to you.",
     Reason.SCHEMA_UNKNOWN_ACTION: "The hand has no such action.",
     Reason.SCHEMA_UNRESOLVED: "A reference points at nothing in the earlier result.",
+    Reason.SCHEMA_ERASED: "What the step was to do, or what was decided about it, was erased.",
     Reason.SCHEMA_ANALYSIS: "What this call would do cannot be said, so it cannot be judged.",
     Reason.POLICY_DENIED: "Policy denies this step.",
     Reason.POLICY_UNDECIDED: "No policy rule allows this step.",

@@ -126,7 +126,7 @@ class Claims:
 
         Raises:
             Refused: ``claim.*``; ``auth.forbidden`` for who asked for the step; and why the step may not run any more:
-                ``freeze.active``, ``auth.forbidden``, ``approval.expired``, ``schema.unresolved``, ``hand.drifted``,
+                ``freeze.active``, ``auth.forbidden``, ``approval.expired``, ``schema.erased``, ``hand.drifted``,
                 ``policy.outdated``.
             Unavailable: ``log.unavailable``, ``key.unavailable``; where the log did not say whether it has the claim,
                 the step may count as handed out.

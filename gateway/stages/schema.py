@@ -239,7 +239,7 @@ def _put(state: StepState, args: Mapping[str, Any]) -> None:
     elif beside.raw:
         state.args, state.args_bytes, state.args_sha256 = beside.value, beside.raw, beside.sha256
     else:
-        raise Refused(Reason.SCHEMA_UNRESOLVED, "args are gone")
+        raise Refused(Reason.SCHEMA_ERASED)
 
 
 def _first_problem(claims: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ async def fallen(
         elif state.approved and now >= state.approval_expires_at:
             state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
         elif state.decision is not None and (state.args is None or state.forgotten):
-            state.fail(StepStatus.DENIED, Reason.SCHEMA_UNRESOLVED)
+            state.fail(StepStatus.DENIED, Reason.SCHEMA_ERASED)
         else:
             continue
         ended.append(state)
@@ -67,7 +67,7 @@ async def withdrawn(
     if state.approved and now >= state.approval_expires_at:
         return StepError(Reason.APPROVAL_EXPIRED)
     if state.decision is None or state.args is None:
-        return StepError(Reason.SCHEMA_UNRESOLVED)
+        return StepError(Reason.SCHEMA_ERASED)
     manifest = hands.manifest(plan.plan.tenant, state.step.hand)
     if manifest is None or manifest.digest != state.manifest_digest:
         return StepError(Reason.HAND_DRIFTED)

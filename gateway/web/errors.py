@@ -70,6 +70,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.SCHEMA_UNKNOWN_HAND: (422, "Unknown hand"),
     Reason.SCHEMA_UNKNOWN_ACTION: (422, "Unknown action"),
     Reason.SCHEMA_UNRESOLVED: (422, "Reference unresolved"),
+    Reason.SCHEMA_ERASED: (410, "Step erased"),
     Reason.SCHEMA_ANALYSIS: (422, "Call not understood"),
     Reason.POLICY_DENIED: (403, "Denied by policy"),
     Reason.POLICY_UNDECIDED: (403, "Not allowed by policy"),

@@ -18,7 +18,7 @@ _GRANT: Final = frozenset(
         Reason.CLAIM_OVER,
         Reason.FREEZE_ACTIVE,
         Reason.APPROVAL_EXPIRED,
-        Reason.SCHEMA_UNRESOLVED,
+        Reason.SCHEMA_ERASED,
         Reason.HAND_DRIFTED,
         Reason.POLICY_OUTDATED,
     }

@@ -124,7 +124,7 @@ def test_nothing_runs_without_args_that_are_gone() -> None:
     schema.check_steps(PlanState(plan, None, "c", {"a": state}), [state], SimulatedHands(), args_max_bytes=1000)
     assert state.status is StepStatus.DENIED
     assert state.error is not None
-    assert state.error.reason is Reason.SCHEMA_UNRESOLVED
+    assert state.error.reason is Reason.SCHEMA_ERASED
 
 
 def test_they_count_against_the_limit_of_the_plan() -> None:

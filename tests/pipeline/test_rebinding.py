@@ -447,15 +447,16 @@ async def test_a_thousand_waiting_requests_are_asked_anew_and_hold_up_nobody(
     assert turns > 1, "a few at a time"
 
 
-async def test_what_was_erased_is_not_taken_to_be_unchanged(house: House) -> None:
-    """Nobody can tell any more what else the first decision obliged to."""
+async def test_a_request_whose_decision_was_erased_ends(house: House) -> None:
+    """Nobody can tell any more what else the first decision obliged to, nor whom it was about."""
     plan_id, approval_id = await ask(house)
     plan = await house.pipeline.load(plan_id)
     commitment = plan.steps["w"].commitments["evaluation"]
     sql(house, text(f"DELETE FROM payloads WHERE commitment = '{commitment}'"))
     await change(house, NEXT, plan_id)
-    [held] = (await house.pipeline.load(plan_id)).view()["steps"]
-    assert held["approval_id"] != approval_id
+    [ended] = (await house.pipeline.load(plan_id)).view()["steps"]
+    assert (ended["status"], ended["error"]["code"]) == ("denied", "schema.erased")
+    assert house.hands.calls == []
     assert (await house.approvals.show(approval_id, APPROVER))["status"] == "voided"
 
 

@@ -120,7 +120,7 @@ _WHY_NOT: Final = (
     Reason.PROOF_NONCE,
     Reason.FREEZE_ACTIVE,
     Reason.APPROVAL_EXPIRED,
-    Reason.SCHEMA_UNRESOLVED,
+    Reason.SCHEMA_ERASED,
     Reason.HAND_DRIFTED,
     Reason.POLICY_OUTDATED,
     Reason.LOG_UNAVAILABLE,
