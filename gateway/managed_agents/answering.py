@@ -16,9 +16,9 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Overtaken, Unavailable
 from gateway.managed_agents import events
 from gateway.managed_agents.answers import Answer
-from gateway.managed_agents.api import ServiceError
 from gateway.managed_agents.events import ToolUse
 from gateway.managed_agents.following import Following, Parts
+from gateway.managed_agents.service import ServiceError
 from gateway.ports.managed_agents import UseRecord, UseState
 from gateway.reasons import Reason
 

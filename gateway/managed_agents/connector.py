@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,19 +19,22 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Overtaken, Refused, Unavailable
 from gateway.managed_agents import events, policies
 from gateway.managed_agents.answering import Answerer
-from gateway.managed_agents.api import ServiceError, SessionsApi
 from gateway.managed_agents.conversation import Conversation
 from gateway.managed_agents.events import SESSION_ID
 from gateway.managed_agents.follower import Follower
 from gateway.managed_agents.following import Following, Parts
 from gateway.managed_agents.judging import Judge
 from gateway.managed_agents.mapping import Tools
+from gateway.managed_agents.service import ServiceError
 from gateway.model import Principal
 from gateway.ports import Append
 from gateway.ports.managed_agents import SessionRecord, State
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import ManagedAgentsSettings
 from gateway.store.leases import LEASE_SECONDS, RENEW_SECONDS
+
+if TYPE_CHECKING:
+    from gateway.managed_agents.api import SessionsApi
 
 _log = structlog.get_logger("handrail.managed_agents")
 
@@ -64,7 +67,7 @@ class Connector:
 
     name: str
     settings: ManagedAgentsSettings
-    api: SessionsApi
+    api: "SessionsApi"
     parts: Parts
     renew_seconds: float = RENEW_SECONDS
     _followers: dict[str, tuple[Follower, asyncio.Task[None]]] = field(default_factory=dict)

@@ -13,11 +13,11 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import Absent, HandrailError
-from gateway.managed_agents.api import NO_HEARTBEAT, ServiceError
 from gateway.managed_agents.connector import Connector, tools_here
 from gateway.managed_agents.events import SESSION_ID
 from gateway.managed_agents.follower import Follower
 from gateway.managed_agents.mapping import Tools
+from gateway.managed_agents.service import NO_HEARTBEAT, ServiceError
 from gateway.model import Principal
 from gateway.ports.managed_agents import SessionRecord, State
 from gateway.reasons import Reason

@@ -18,11 +18,11 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Overtaken, Refused, Unavailable
 from gateway.managed_agents import events, policies
 from gateway.managed_agents.answers import Verdict
-from gateway.managed_agents.api import LISTED_MAX, ServiceError
 from gateway.managed_agents.conversation import Bypass, Cause
 from gateway.managed_agents.events import MOMENT, ToolUse
 from gateway.managed_agents.following import BYPASSED, Following, Parts
 from gateway.managed_agents.judging import Judge
+from gateway.managed_agents.service import LISTED_MAX, ServiceError
 from gateway.ports import Append
 from gateway.ports.managed_agents import State, UseRecord, UseState
 from gateway.reasons import Reason

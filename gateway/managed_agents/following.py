@@ -4,14 +4,13 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from gateway.calls import HandResult
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
-from gateway.managed_agents.api import SessionsApi
 from gateway.managed_agents.conversation import Conversation
 from gateway.managed_agents.events import ToolUse
 from gateway.managed_agents.mapping import Tools, Way
@@ -21,6 +20,9 @@ from gateway.ports import Append, AuditLog
 from gateway.ports.managed_agents import Records, SessionRecord, UseRecord, UseState
 from gateway.reasons import Reason
 from gateway.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from gateway.managed_agents.api import SessionsApi
 
 _log = structlog.get_logger("handrail.managed_agents")
 
@@ -99,7 +101,7 @@ class Following:
 
     record: SessionRecord
     tools: Tools
-    api: SessionsApi
+    api: "SessionsApi"
     principal_id: str
     answer_seconds: float
     conversation: Conversation = field(default_factory=Conversation)

@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from sqlalchemy import Engine
 
-from gateway.managed_agents.api import SessionsApi
 from gateway.managed_agents.connector import Connector
 from gateway.managed_agents.connectors import ManagedAgents
 from gateway.managed_agents.environment import SUFFIX, Environment
@@ -16,6 +15,9 @@ from gateway.pipeline import Pipeline
 from gateway.ports import SecretValue
 from gateway.settings import EnvironmentSettings, ManagedAgentsSettings
 from gateway.store.managed_sessions import SqlManagedSessions
+
+if TYPE_CHECKING:
+    from gateway.managed_agents.api import SessionsApi
 
 API_KEY_HEADER: Final = "x-api-key"
 LABEL: Final = "managed agents rows"
@@ -69,6 +71,8 @@ async def _environment_key(
     return {"authorization": f"Bearer {(await value(one.store, one.tenant, environment.key)).value}"}
 
 
-def _api(where: str, one: ManagedAgentsSettings, transport: Transport, credential: Any) -> SessionsApi:
+def _api(where: str, one: ManagedAgentsSettings, transport: Transport, credential: Any) -> "SessionsApi":
+    from gateway.managed_agents.api import SessionsApi  # noqa: PLC0415 - its SDK is half of a gateway's start
+
     sent = transport(where, one, credential)
     return SessionsApi.open(one.url, sent, timeout=one.timeout_seconds, quiet=one.quiet_seconds)

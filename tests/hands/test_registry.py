@@ -470,6 +470,6 @@ def test_every_built_in_adapter_loads_and_none_before_a_hand_is_declared() -> No
     """A gateway without a database pays for no parser of SQL."""
     for point in BUILT_IN:
         assert adapter_class(point.name).__module__.startswith(f"hand_adapters.{point.name}")
-    code = "import sys, gateway.app; print({'sqlglot', 'wasmtime'} & sys.modules.keys())"
+    code = "import sys, gateway.app; print({'sqlglot', 'wasmtime', 'anthropic'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
