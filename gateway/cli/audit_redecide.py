@@ -20,7 +20,7 @@ from gateway.canonical import b64url_decode
 from gateway.cli.output import counted
 from gateway.commitments import fields_root
 from gateway.entries import EntryType
-from gateway.evaluation import FIELD, Evaluation, beside, parse, whole
+from gateway.evaluation import BESIDE_MIN_BYTES, FIELD, Evaluation, beside, parse, whole
 from gateway.policy.bundle import Bundle, assemble
 from gateway.policy.faults import BundleError, EngineUnavailable
 from gateway.policy.judges import judging
@@ -142,6 +142,8 @@ class _Values:
 
     def args(self, commitment: str, value: bytes) -> Iterator[_Enclosed]:
         """Args, for the evaluations that wait for them and those to come; the oldest are let go for them."""
+        if len(value) < BESIDE_MIN_BYTES:
+            return  # no evaluation names these
         self._args_bytes += len(value) - len(self._args.pop(commitment, b""))
         self._args[commitment] = value
         while self._args_bytes > _ARGS_MAX_BYTES:

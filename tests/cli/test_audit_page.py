@@ -108,7 +108,7 @@ def test_evaluations_are_repeated_with_the_args_that_stand_beside_them(home: Pat
 
 
 def test_an_evaluation_waits_for_its_args_and_is_said_to_lack_them() -> None:
-    args = {name: canonical({"text": name}) for name in "abc"}
+    args = {name: canonical({"text": name * 2000}) for name in "abc"}
     steps = [{"id": name, "args_commitment": name, "args_sha256": sha256(args[name]).hexdigest()} for name in "ab"]
     raw = canonical({"input": {"steps": steps}, "decisions": {}})
     values = _Values()
@@ -117,7 +117,7 @@ def test_an_evaluation_waits_for_its_args_and_is_said_to_lack_them() -> None:
     assert list(values.args("c", args["c"])) == []
     [one] = values.args("b", args["b"])
     assert one.document is not None
-    assert [step["args"] for step in one.document["input"]["steps"]] == [{"text": "a"}, {"text": "b"}]
+    assert [step["args"] for step in one.document["input"]["steps"]] == [{"text": "a" * 2000}, {"text": "b" * 2000}]
     [two] = values.evaluation("two", raw, ())
     assert two.document is not None, "they serve every evaluation that names them"
     lacks = canonical({"input": {"steps": [{"id": "d", "args_commitment": "d", "args_sha256": ""}]}, "decisions": {}})
@@ -129,10 +129,11 @@ def test_an_evaluation_waits_for_its_args_and_is_said_to_lack_them() -> None:
 
 
 def test_args_are_kept_for_evaluations_to_come_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cli.audit_redecide._ARGS_MAX_BYTES", 10)
+    monkeypatch.setattr("gateway.cli.audit_redecide._ARGS_MAX_BYTES", 4096)
     values = _Values()
     for name in ("a", "b", "c", "c"):
-        assert list(values.args(name, b"12345")) == []
+        assert list(values.args(name, b"x" * 2048)) == []
+    assert list(values.args("d", b"short")) == []
     assert list(values._args) == ["b", "c"]
 
 
