@@ -12,7 +12,7 @@ import pytest
 from gateway.canonical import b64url_decode, sha256_canonical
 from gateway.entries import EntryType
 from gateway.messages_api.events import EventReader
-from tests.anthropic_api.answers import Cut, error_event, failure, stream
+from tests.anthropic_api.answers import Answer, Cut, error_event, failure, stream
 from tests.anthropic_api.blocks import PING, message, streamed, thinking, tool_use
 from tests.anthropic_api.server import KEY, StandIn
 from tests.messages.world import World, asking, world
@@ -324,6 +324,17 @@ async def test_a_gateway_that_is_about_to_stop_waits_for_no_person(
 async def _asked(ready: World, number: int) -> bool:
     """Whether people were asked so often."""
     return len(await ready.entries(EntryType.APPROVAL_REQUESTED)) == number
+
+
+async def test_a_client_of_a_model_that_is_left_alone_is_told_for_how_long(ready: World) -> None:
+    rules = ready.gateway.settings.hands["claude"].resilience
+    ready.api.script(*[Answer([Cut.BREAK]) for _ in range(rules.breaker_failures)])
+    answers = [await ready.post(asking()) for _ in range(rules.breaker_failures + 1)]
+    assert "hand.lost_reply" in answers[0].json()["error"]["message"]
+    assert "retry-after" not in answers[0].headers
+    assert answers[-1].status_code == 503
+    assert "hand.circuit_open" in answers[-1].json()["error"]["message"]
+    assert 1 < int(answers[-1].headers["retry-after"]) <= rules.breaker_open_seconds
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 529])

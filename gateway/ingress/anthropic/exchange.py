@@ -308,7 +308,8 @@ class Exchange:
             raise notices.Unsuccessful(Reason.POLICY_DENIED, notices.approval(step, self._gateway.settings.public_url))
         error = step.get("error") or {}
         reason = Reason(error["code"]) if "code" in error else _ENDINGS.get(step["status"], Reason.HAND_TIMEOUT)
-        raise notices.Unsuccessful(reason, notices.why(view["plan_id"], step, self._gateway.settings.public_url))
+        said = notices.why(view["plan_id"], step, self._gateway.settings.public_url)
+        raise notices.Unsuccessful(reason, said, error.get("retry_after_seconds"))
 
 
 def _told_by_provider(step: Mapping[str, Any]) -> Answer | None:

@@ -31,10 +31,12 @@ TYPES: Final[Mapping[int, str]] = {
 
 
 class Unsuccessful(HandrailError):
-    """The request's step did not succeed: its reason, and what may be said of it."""
+    """The request's step did not succeed: its reason, what may be said of it, and when to ask again, where the step
+    knows."""
 
-    def __init__(self, reason: Reason, said: str) -> None:
-        super().__init__(reason, "the step did not succeed")
+    def __init__(self, reason: Reason, said: str, retry_after_seconds: int | None = None) -> None:
+        later = {} if retry_after_seconds is None else {"retry_after_seconds": retry_after_seconds}
+        super().__init__(reason, "the step did not succeed", **later)
         self.said = said
 
 
