@@ -460,6 +460,17 @@ async def test_a_request_whose_decision_was_erased_ends(house: House) -> None:
     assert (await house.approvals.show(approval_id, APPROVER))["status"] == "voided"
 
 
+async def test_a_request_whose_plan_was_erased_ends_though_its_args_are_there(house: House) -> None:
+    """They were sealed under another person's key, and nobody can tell any more what was asked to be done with them."""
+    plan_id, approval_id = await ask(house)
+    plan = await house.pipeline.load(plan_id)
+    sql(house, text(f"DELETE FROM payloads WHERE commitment = '{plan.commitment}'"))
+    assert await refusal(house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)) is Reason.APPROVAL_VOIDED
+    [ended] = (await house.until_settled(plan_id))["steps"]
+    assert (ended["status"], ended["error"]["code"]) == ("denied", "schema.erased")
+    assert house.hands.calls == []
+
+
 async def test_a_step_that_ends_in_the_round_that_judges_it_leaves_no_request_open(house: House) -> None:
     house.policy.effects["typed"] = Effect.DENY
     view = await house.plan(step("t", "typed"), step("w", "write", depends_on=["t"]))
