@@ -21,8 +21,7 @@ from audit.reader import Reader
 from audit.tables import entries
 from gateway.commitments import fields_root
 from gateway.entries import EntryType
-from gateway.errors import HandrailError
-from gateway.evaluation import FIELD, beside, whole
+from gateway.evaluation import FIELD
 from gateway.model import Effect
 
 JUDGEMENTS: Final[Mapping[EntryType, Effect]] = {
@@ -162,8 +161,7 @@ def _open(
     pending = iter(rows)
     while size < bytes_max and (some := list(islice(pending, _OPEN_AT_ONCE))):
         wanted = {_key(one): one for one in reversed(_committed(some)) if _key(one) not in found}
-        documents = _values(connection, opener, [one.commitment for one in wanted.values() if one.fault is None])
-        values = _whole(connection, opener, documents)
+        values = _values(connection, opener, [one.commitment for one in wanted.values() if one.fault is None])
         for name, one in reversed(wanted.items()):
             value = one.fault or values[name]
             if isinstance(value, bytes):
@@ -190,24 +188,6 @@ def _committed(rows: Sequence[Any]) -> list[Recorded]:
             sound = json.loads(row.body).get("commitment") == fields_root(fields)
             found.append(Recorded(row.idx, row.time, fields[FIELD], None, None if sound else Fault.UNREADABLE))
     return found
-
-
-def _whole(connection: Connection, opener: Opener, values: Mapping[str, bytes | Fault]) -> dict[str, bytes | Fault]:
-    """The same with the args that stand beside a document in it."""
-    named = [name for value in values.values() if isinstance(value, bytes) for name in beside(value)]
-    args = _values(connection, opener, named)
-    return {name: value if isinstance(value, Fault) else _with_args(value, args) for name, value in values.items()}
-
-
-def _with_args(raw: bytes, args: Mapping[str, bytes | Fault]) -> bytes | Fault:
-    if Fault.UNREADABLE in (args[name] for name in beside(raw)):
-        return Fault.UNREADABLE
-    there = {name: value for name, value in args.items() if isinstance(value, bytes)}
-    try:
-        found = whole(raw, there)
-    except HandrailError:
-        return Fault.UNREADABLE
-    return Fault.ERASED if found is None else found
 
 
 def _values(connection: Connection, opener: Opener, commitments: Sequence[str]) -> dict[str, bytes | Fault]:

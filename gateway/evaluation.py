@@ -2,26 +2,22 @@
 
 One document for all steps of one evaluation, sealed with the other personal values and committed to by each step's
 entry under :data:`FIELD`. ``handrail why`` shows it, a replay decides it again, and it is erased like everything
-personal. Large args stand beside it, where the step's entry commits to them alone: :func:`whole` puts them back.
+personal.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from gateway.canonical import Written, canonical
+from gateway.canonical import canonical
 from gateway.errors import HandrailError
 from gateway.model import Decision, DecisionReason, Effect, Obligations
 from gateway.reasons import Reason
 
 FIELD: Final = "evaluation"
 """Name of the commitment in entries and rows."""
-BESIDE_MIN_BYTES: Final = 1024
-"""Args that are shorter stand in the document, so that it is read at once."""
-_BESIDE: Final = "args_commitment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +31,6 @@ class Evaluation:
 
     policy_input: Mapping[str, Any]
     decisions: Mapping[str, Decision]
-
-
-def without_args(step: Mapping[str, Any], commitment: str) -> dict[str, Any]:
-    """A step of a policy input, whose args stand beside the document."""
-    return {name: value for name, value in step.items() if name != "args"} | {_BESIDE: commitment}
-
-
-def beside(raw: bytes) -> list[str]:
-    """The commitments of the args that stand beside a recorded document."""
-    if _BESIDE.encode() not in raw:
-        return []
-    return [step[_BESIDE] for step in orjson.loads(raw)["input"]["steps"] if _BESIDE in step]
-
-
-def whole(raw: bytes, args: Mapping[str, bytes]) -> bytes | None:
-    """A recorded document with all of its args in it; ``None`` where some are gone.
-
-    Args:
-        args: commitment -> value, of what :func:`beside` names and is still there.
-
-    Raises:
-        HandrailError: ``gateway.internal``: a value is not the args that were judged.
-    """
-    wanted = beside(raw)
-    if not wanted:
-        return raw
-    if not args.keys() >= set(wanted):
-        return None
-    document = orjson.loads(raw)
-    for step in document["input"]["steps"]:
-        if _BESIDE in step:
-            value = args[step.pop(_BESIDE)]
-            if hashlib.sha256(value).hexdigest() != step["args_sha256"]:
-                raise HandrailError(Reason.INTERNAL, "an evaluation names other args than were judged")
-            step["args"] = Written(value)
-    return canonical(document)
 
 
 def record(policy_input: Mapping[str, Any], decisions: Mapping[str, Decision]) -> bytes:

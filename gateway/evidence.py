@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 
-from gateway import evaluation
 from gateway.canonical import b64url_encode
 from gateway.errors import Refused
 from gateway.model import Principal
@@ -110,6 +109,9 @@ class Evidence:
         for reason in () if decision is None else decision.reasons:
             place = None if decision is None else engine.locate(reason.code, decision.policy_digest)
             reasons.append({"code": reason.code, "message": reason.message, **(place or {})})
+        commitment = state.commitments.get("evaluation")
+        opened = await self.pipeline.payloads.open([commitment]) if commitment is not None else {}
+        seen = next((orjson.loads(value)["input"] for _, value in opened.values()), None)
         return {
             "plan_id": plan_id,
             "step_id": step_id,
@@ -117,20 +119,8 @@ class Evidence:
             "decision": state.view(plan_id)["decision"],
             "error": None if state.error is None else state.error.document(),
             "reasons": reasons,
-            "input": await self._input(state.commitments.get(evaluation.FIELD)),
+            "input": seen,
         }
-
-    async def _input(self, commitment: str | None) -> Any:
-        """What the policy saw, as far as it is still there."""
-        if commitment is None:
-            return None
-        opened = await self.pipeline.payloads.open([commitment])
-        if commitment not in opened:
-            return None
-        _, raw = opened[commitment]
-        args = await self.pipeline.payloads.open(evaluation.beside(raw))
-        seen = evaluation.whole(raw, {name: value for name, (_, value) in args.items()})
-        return orjson.loads(raw if seen is None else seen)["input"]
 
     async def _find(self, receipt_id: str, viewer: Principal) -> tuple[PlanState, StepState]:
         found = await self.pipeline.store.find_receipt(receipt_id)

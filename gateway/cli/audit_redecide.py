@@ -1,8 +1,7 @@
 """Decide the steps of a bundle again, each by the enclosed policy bundle that decided it, with the gateway's engines.
 
 The bundle was verified before: its openings are what entries committed to, and its policies have the digests that the
-entries name. The file is read once for each policy bundle, so memory holds one of them, one page of evaluations and a
-bounded stretch of args that stand beside evaluations.
+entries name. The file is read once for each policy bundle, so memory holds one of them and one page of evaluations.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,7 +19,7 @@ from gateway.canonical import b64url_decode
 from gateway.cli.output import counted
 from gateway.commitments import fields_root
 from gateway.entries import EntryType
-from gateway.evaluation import BESIDE_MIN_BYTES, FIELD, Evaluation, beside, parse, whole
+from gateway.evaluation import FIELD, Evaluation, parse
 from gateway.policy.bundle import Bundle, assemble
 from gateway.policy.faults import BundleError, EngineUnavailable
 from gateway.policy.judges import judging
@@ -29,10 +28,6 @@ from gateway.settings import PolicySettings
 
 _PAGE: Final = 256
 _SHOWN: Final = 20
-_ARGS_MAX_BYTES: Final = 64 << 20
-"""Args that are kept for evaluations to come, and"""
-_WAITING_MAX: Final = 16
-"""evaluations that wait for args: an export has both next to each other, as their entries are."""
 
 
 @dataclass(slots=True)
@@ -67,15 +62,12 @@ async def redecide(
     found: list[Redecided] = []
     enclosed = _digests(file)
     recorded: dict[str, int] = {}
-    wrong, apart = Redecided(""), 0
+    wrong = Redecided("")
     for one in _evaluations(file):
-        apart += one.document is None
         for decision in one.evaluation.decisions.values():
             recorded[decision.policy_digest] = recorded.get(decision.policy_digest, 0) + 1
         wrong.differences += islice(_contradictions(one), max(0, _SHOWN - len(wrong.differences)))
-    if apart:
-        wrong.open.append(f"{counted(apart, 'evaluation')} cannot be repeated: not all args are enclosed.")
-    if wrong.differences or wrong.open:
+    if wrong.differences:
         found.append(wrong)
     for digest, count in sorted(recorded.items()):
         one_by = Redecided(digest)
@@ -124,52 +116,10 @@ def _tell(one: Redecided, report: ReplayReport) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Enclosed:
-    """An evaluation; ``document`` is ``None`` where not all of its args are at hand."""
-
     evaluation: Evaluation
-    document: Mapping[str, Any] | None
+    document: Mapping[str, Any]
     commitment: str
     entries: tuple[Mapping[str, Any], ...]
-
-
-class _Values:
-    """What openings hold of args and evaluations: an evaluation is given once all of its args are at hand."""
-
-    def __init__(self) -> None:
-        self._args: dict[str, bytes] = {}
-        self._args_bytes = 0
-        self._waiting: dict[str, tuple[bytes, list[str], tuple[Mapping[str, Any], ...]]] = {}
-
-    def args(self, commitment: str, value: bytes) -> Iterator[_Enclosed]:
-        """Args, for the evaluations that wait for them and those to come; the oldest are let go for them."""
-        if len(value) < BESIDE_MIN_BYTES:
-            return  # no evaluation names these
-        self._args_bytes += len(value) - len(self._args.pop(commitment, b""))
-        self._args[commitment] = value
-        while self._args_bytes > _ARGS_MAX_BYTES:
-            self._args_bytes -= len(self._args.pop(next(iter(self._args))))
-        yield from self._whole()
-
-    def evaluation(self, commitment: str, raw: bytes, entries: tuple[Mapping[str, Any], ...]) -> Iterator[_Enclosed]:
-        """An evaluation, with the entries that came from it."""
-        self._waiting[commitment] = raw, beside(raw), entries
-        yield from self._whole()
-        if len(self._waiting) > _WAITING_MAX:
-            yield self._give(next(iter(self._waiting)), None)
-
-    def rest(self) -> Iterator[_Enclosed]:
-        """Evaluations whose args did not come."""
-        for commitment in list(self._waiting):
-            yield self._give(commitment, None)
-
-    def _whole(self) -> Iterator[_Enclosed]:
-        for commitment, (raw, names, _) in list(self._waiting.items()):
-            if self._args.keys() >= set(names):
-                yield self._give(commitment, whole(raw, self._args))
-
-    def _give(self, commitment: str, document: bytes | None) -> _Enclosed:
-        raw, _, entries = self._waiting.pop(commitment)
-        return _Enclosed(parse(raw), None if document is None else orjson.loads(document), commitment, entries)
 
 
 async def _pages(file: Path, digest: str) -> AsyncIterator[Page]:
@@ -178,8 +128,6 @@ async def _pages(file: Path, digest: str) -> AsyncIterator[Page]:
     for one in _evaluations(file):
         mine = {step for step, decision in one.evaluation.decisions.items() if decision.policy_digest == digest}
         if not mine:
-            continue
-        if one.document is None:
             continue
         steps = [step for step in one.document["input"]["steps"] if step["id"] in mine]
         if len(steps) == len(one.document["input"]["steps"]):
@@ -194,29 +142,24 @@ def _evaluations(file: Path) -> Iterator[_Enclosed]:
     """Every enclosed evaluation, once for each segment that opens it, with the entries beside it that came from it."""
     by_root: dict[str, list[Mapping[str, Any]]] = {}
     named: dict[str, list[Mapping[str, Any]]] = {}
-    args: set[str] = set()
-    values = _Values()
     for part in _parts(file):
         kind = part.name.partition("/")[0]
         if kind == "entries":
-            by_root, named, args = {}, {}, set()
+            by_root, named = {}, {}
             for entry in map(orjson.loads, lines(part)):
                 by_root.setdefault(entry.get("commitment", ""), []).append(entry)
         elif kind == "fields":
             for line in map(orjson.loads, lines(part)):
                 if FIELD in line["fields"]:
                     named.setdefault(line["fields"][FIELD], []).extend(by_root.get(fields_root(line["fields"]), ()))
-                    args.add(line["fields"].get("args", ""))
         elif kind == "openings":
             for line in map(orjson.loads, lines(part)):
-                commitment = line["commitment"]
-                if commitment in named:
-                    yield from values.evaluation(commitment, b64url_decode(line["value"]), tuple(named[commitment]))
-                elif commitment in args:
-                    yield from values.args(commitment, b64url_decode(line["value"]))
+                if line["commitment"] in named:
+                    value = b64url_decode(line["value"])
+                    commitment = line["commitment"]
+                    yield _Enclosed(parse(value), orjson.loads(value), commitment, tuple(named[commitment]))
         else:
             _pass(part)
-    yield from values.rest()
 
 
 def _contradictions(one: _Enclosed) -> Iterator[str]:

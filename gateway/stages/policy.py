@@ -61,7 +61,7 @@ async def decide(
         for name, decision in (await engine.decide(policy_input)).items()
     }
     subjects = _subjects(plan, states, decisions)
-    recorded = commit(evaluation.record(_for_record(policy_input, states), decisions), *subjects)
+    recorded = commit(evaluation.record(_with_written_args(policy_input, states), decisions), *subjects)
     for state in states:
         decision = decisions.get(state.step.id)
         if decision is None:
@@ -253,18 +253,13 @@ def _shown(state: StepState) -> Mapping[str, Any] | None:
     return showing.shown(state.args) if model and state.args is not None else state.args
 
 
-def _for_record(policy_input: Mapping[str, Any], states: Sequence[StepState]) -> dict[str, Any]:
-    """The same input for its record: args that are shown whole are in canonical form already, and committed to."""
-    steps = [_step_for_record(step, state) for step, state in zip(policy_input["steps"], states, strict=True)]
+def _with_written_args(policy_input: Mapping[str, Any], states: Sequence[StepState]) -> dict[str, Any]:
+    """The same input for its record: args that are shown whole are in canonical form already, and may be large."""
+    steps = [
+        {**step, "args": Written(state.args_bytes)} if step["args"] is state.args else step
+        for step, state in zip(policy_input["steps"], states, strict=True)
+    ]
     return {**policy_input, "steps": steps}
-
-
-def _step_for_record(step: dict[str, Any], state: StepState) -> dict[str, Any]:
-    if step["args"] is not state.args:
-        return step
-    if len(state.args_bytes) >= evaluation.BESIDE_MIN_BYTES:
-        return evaluation.without_args(step, state.commitments["args"])
-    return {**step, "args": Written(state.args_bytes)}
 
 
 def _spent(plan: PlanState, asked: Sequence[StepState]) -> dict[str, int]:

@@ -3,18 +3,15 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from audit.database import changing_schema
 from audit.evaluations import EvaluationPage, Fault
-from gateway.canonical import canonical
-from gateway.errors import HandrailError
-from gateway.evaluation import beside, parse, whole
+from gateway.evaluation import parse
 from gateway.model import Effect, Obligations
 from gateway.times import format_time
-from tests.pipeline.house import AGENT, APPROVER, House, close_house, open_house, step
+from tests.pipeline.house import APPROVER, House, close_house, open_house, step
 
 
 @pytest.fixture
@@ -147,66 +144,3 @@ async def test_an_entry_that_is_pointed_at_another_evaluation_is_not_believed(ho
     (bent, sound) = (await read(house)).evaluations
     assert (bent.index, bent.value, bent.fault) == (first.index, None, Fault.UNREADABLE)
     assert sound == second
-
-
-# --- large args stand beside the document ----------------------------------------------------------------------------
-
-
-def large(name: str) -> dict[str, Any]:
-    """A step with args that are sealed once, not again in the evaluation."""
-    return step(name, args={"text": f"{name} says " + "x" * 2000})
-
-
-async def sealed(house: House, commitment: str) -> bytes:
-    return (await house.pipeline.payloads.open([commitment]))[commitment][1]
-
-
-async def test_large_args_are_sealed_once_and_an_evaluation_is_given_with_them(house: House) -> None:
-    view = await house.plan(large("a"), step("b"), large("c"))
-    (one,) = (await read(house)).evaluations
-    raw = await sealed(house, one.commitment)
-    assert b"x" * 2000 not in raw
-    assert len(beside(raw)) == 2, "small ones stand in it"
-    assert one.value is not None
-    seen = json.loads(one.value)["input"]
-    assert [asked["args"] for asked in seen["steps"]] == [asked["args"] for asked in house.policy.inputs[0]["steps"]]
-    assert one.value == canonical({**json.loads(one.value), "input": house.policy.inputs[0]}), "as if it stood in there"
-    why = await house.evidence.why(view["plan_id"], "c", AGENT)
-    assert why["input"] == seen
-
-
-@pytest.mark.parametrize(
-    ("statement", "fault"),
-    [
-        ("DELETE FROM payloads WHERE commitment = ?", Fault.ERASED),
-        ("UPDATE payloads SET sealed = zeroblob(64) WHERE commitment = ?", Fault.UNREADABLE),
-    ],
-)
-async def test_args_that_are_gone_or_changed_take_the_evaluation_with_them(
-    house: House, statement: str, fault: Fault
-) -> None:
-    await house.plan(large("a"), large("b"))
-    view = await house.plan(large("c"))
-    (first, second) = (await read(house)).evaluations
-    _, gone = beside(await sealed(house, first.commitment))
-    execute(house, statement, gone)
-    (spoilt, there) = (await read(house)).evaluations
-    assert (spoilt.value, spoilt.fault) == (None, fault)
-    assert there == second
-    if fault is Fault.ERASED:
-        [args] = beside(await sealed(house, second.commitment))
-        execute(house, statement, args)
-        assert (await house.evidence.why(view["plan_id"], "c", AGENT))["input"]["steps"][0].get("args") is None
-
-
-def test_other_args_than_were_judged_are_not_put_into_an_evaluation() -> None:
-    raw = canonical({"input": {"steps": [{"args_commitment": "c", "args_sha256": "0" * 64, "id": "a"}]}})
-    assert whole(raw, {}) is None
-    with pytest.raises(HandrailError):
-        whole(raw, {"c": b"{}"})
-
-
-def test_what_speaks_of_commitments_in_its_own_args_names_none() -> None:
-    raw = canonical({"input": {"steps": [{"args": {"args_commitment": "c"}, "id": "a"}]}})
-    assert beside(raw) == []
-    assert whole(raw, {}) == raw

@@ -8,14 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from audit.export.lines import FORMATS, Format
-from gateway.canonical import canonical
-from gateway.cli.audit_redecide import _Values
 from tests.audit.export.house import taken_apart
 from tests.cli import real
 from tests.cli.real import CONFIG
@@ -49,17 +46,12 @@ def work(home: Path) -> None:
     ):
         plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": action, "args": args}]}
         (home / "plan.json").write_text(json.dumps(plan))
-        submit(home)
+        token = real.invoke(home, "plan", "sign", "--as", "ada", str(home / "plan.json")).stdout
+        real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token)
         if answer:
             waiting = json.loads(real.invoke(home, "approvals", "list", "--as", "bea", "--json").stdout)["approvals"]
             answered = real.invoke(home, "approvals", answer, waiting[0]["id"], "--yes", "--as", "bea")
             assert answered.exit_code == 0, answered.output
-
-
-def submit(home: Path) -> None:
-    """The plan of the moment."""
-    token = real.invoke(home, "plan", "sign", "--as", "ada", str(home / "plan.json")).stdout
-    real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token)
 
 
 def give(home: Path, command: str) -> str:
@@ -91,50 +83,6 @@ def test_the_whole_page_is_done_in_order(home: Path) -> None:
     assert b"hush-hush" not in Path("evidence.tar").read_bytes()
     for name in ("entries.csv", "entries.ndjson", "ocsf.ndjson", "events.ndjson"):
         assert "hush-hush" not in Path(name).read_text(encoding="utf-8")
-
-
-def test_evaluations_are_repeated_with_the_args_that_stand_beside_them(home: Path) -> None:
-    steps = [
-        {"id": name, "hand": "git", "action": "git_status", "args": {"q": name + "x" * 3000}} for name in ("a", "b")
-    ]
-    (home / "plan.json").write_text(json.dumps({"context_id": "large", "actions": steps}))
-    submit(home)
-    export = ("audit", "export", "--with-payloads", "--context", "large", "--as", "eve")
-    again = ("--trust", str(home / "trust.json"), "--redecide", "--json")
-    real.invoke(home, *export, "--out", "large.tar")
-    found = real.invoke(home, "audit", "verify-bundle", "large.tar", *again)
-    [redecided] = json.loads(found.stdout)["redecided"]
-    assert (redecided["same"], redecided["differences"], redecided["open"]) == (2, [], [])
-
-
-def test_an_evaluation_waits_for_its_args_and_is_said_to_lack_them() -> None:
-    args = {name: canonical({"text": name * 2000}) for name in "abc"}
-    steps = [{"id": name, "args_commitment": name, "args_sha256": sha256(args[name]).hexdigest()} for name in "ab"]
-    raw = canonical({"input": {"steps": steps}, "decisions": {}})
-    values = _Values()
-    assert list(values.args("a", args["a"])) == []
-    assert list(values.evaluation("one", raw, ())) == []
-    assert list(values.args("c", args["c"])) == []
-    [one] = values.args("b", args["b"])
-    assert one.document is not None
-    assert [step["args"] for step in one.document["input"]["steps"]] == [{"text": "a" * 2000}, {"text": "b" * 2000}]
-    [two] = values.evaluation("two", raw, ())
-    assert two.document is not None, "they serve every evaluation that names them"
-    lacks = canonical({"input": {"steps": [{"id": "d", "args_commitment": "d", "args_sha256": ""}]}, "decisions": {}})
-    given = [list(values.evaluation(str(number), lacks, ())) for number in range(17)]
-    assert [len(some) for some in given] == [0] * 16 + [1], "no more than so many wait"
-    rest = [*given[-1], *values.rest()]
-    assert len(rest) == 17
-    assert {one.document for one in rest} == {None}
-
-
-def test_args_are_kept_for_evaluations_to_come_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cli.audit_redecide._ARGS_MAX_BYTES", 4096)
-    values = _Values()
-    for name in ("a", "b", "c", "c"):
-        assert list(values.args(name, b"x" * 2048)) == []
-    assert list(values.args("d", b"short")) == []
-    assert list(values._args) == ["b", "c"]
 
 
 def test_exports_are_on_record_and_name_what_left(home: Path) -> None:
