@@ -115,23 +115,15 @@ class SessionsApi:
 
     async def next_work(self, environment_id: str, worker_id: str) -> Mapping[str, Any] | None:
         """Work of a self-hosted environment that is this worker's from now on; ``None`` where none waits. Raises
-        ``ServiceError``.
-
-        Work whose acknowledgement may have arrived is not offered again, so it is this worker's too: if it is somebody
-        else's after all, its first heartbeat says so."""
+        ``ServiceError``."""
         work = self.client.beta.environments.work
         try:
             found = await work.poll(environment_id, block_ms=POLL_MILLISECONDS, anthropic_worker_id=worker_id)
-        except Exception as exc:  # noqa: BLE001
-            raise _translated(exc) from None
-        if found is None:
-            return None
-        try:
+            if found is None:
+                return None
             await work.ack(found.id, environment_id=environment_id)
         except Exception as exc:  # noqa: BLE001
-            error = _translated(exc)
-            if not (isinstance(error, ServiceError) and error.arrived):
-                raise error from None
+            raise _translated(exc) from None
         return _document(found)
 
     async def heartbeat(self, environment_id: str, work_id: str, last: str) -> Mapping[str, Any]:

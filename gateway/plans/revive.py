@@ -67,7 +67,7 @@ async def revive(
     if raw is None:
         plan = _erased(stored, issuer, principal, caller)
         for step in stored.steps:
-            opened.pop(step.commitments.get("args", ""), None)  # of another person; what was to be done with them is gone
+            opened.pop(step.commitments.get("args", ""), None)  # of others; what was to be done with them is gone
     else:
         known = {step.step_id: opened[step.commitments["args"]] for step in stored.steps if _has_args(step, opened)}
         plan = schema.admit(

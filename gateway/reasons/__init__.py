@@ -224,7 +224,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.SCHEMA_UNKNOWN_HAND: "No such hand is available to you.",
     Reason.SCHEMA_UNKNOWN_ACTION: "The hand has no such action.",
     Reason.SCHEMA_UNRESOLVED: "A reference points at nothing in the earlier result.",
-    Reason.SCHEMA_ERASED: "What the step was to do, or what was decided about it, was erased.",
+    Reason.SCHEMA_ERASED: "What the step needs, or what was decided about it, was erased.",
     Reason.SCHEMA_ANALYSIS: "What this call would do cannot be said, so it cannot be judged.",
     Reason.POLICY_DENIED: "Policy denies this step.",
     Reason.POLICY_UNDECIDED: "No policy rule allows this step.",

@@ -111,14 +111,16 @@ def resolve(plan: PlanState, state: StepState, room: Room) -> tuple[Mapping[str,
         The args; and JSON pointer into them -> the sources of what stands there.
 
     Raises:
-        Refused: ``schema.unresolved`` (with ``pointer``).
+        Refused: ``schema.unresolved`` or ``schema.erased`` (with ``pointer``).
     """
     values: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
     for reference in state.step.references:
         source = plan.steps[reference.step]
-        if source.result is None or source.manifest is None:
-            raise Refused(Reason.SCHEMA_UNRESOLVED, "result is gone", pointer=reference.at)
+        if source.result is None:
+            raise Refused(Reason.SCHEMA_ERASED, pointer=reference.at)
+        if source.manifest is None:
+            raise Refused(Reason.SCHEMA_UNRESOLVED, "its hand is gone", pointer=reference.at)
         try:
             values[reference.at] = pointer_get(source.result.document(), reference.pointer)
             room.take(reference, values[reference.at])

@@ -108,7 +108,7 @@ class StandIn:
     lost_answers: int = 0
     """How often events are taken and the answer is lost."""
     lost: Counter[str] = field(default_factory=Counter)
-    """``poll``, ``ack``, ``heartbeat`` -> how often it is taken and the answer is lost."""
+    """``poll``, ``heartbeat`` -> how often it is taken and the answer is lost."""
     held: asyncio.Event | None = None
     """Where it is there, answers to ``send`` wait for it."""
     work: list[dict[str, Any]] = field(default_factory=list)
@@ -390,8 +390,6 @@ class StandIn:
             work["state"] = "stopped"
         if what == "ack":
             work["acknowledged_at"] = self.now()
-            if self._loses("ack"):
-                return _error(503, "api_error")
         if what != "heartbeat":
             return JSONResponse(environments.BetaSelfHostedWork.model_validate(work).to_dict(mode="json"))
         expected = request.query_params.get("expected_last_heartbeat")

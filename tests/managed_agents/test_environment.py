@@ -79,17 +79,18 @@ async def test_work_whose_heartbeats_answer_was_lost_is_ours_still(world: World)
     assert work["state"] == "active"
 
 
-@pytest.mark.parametrize("what", ["poll", "ack"])
-async def test_work_is_served_though_the_answer_that_gave_it_was_lost(world: World, what: str) -> None:
-    world.service.lost[what] = 1
+async def test_work_is_served_though_the_answer_that_offered_it_was_lost(world: World) -> None:
+    world.service.lost["poll"] = 1
     session, _ = await served(world)
     use = world.service.use(session, "agent.tool_use", name="bash", input={"command": "echo here"})
     world.service.idle(session)
     await until(lambda: len(world.service.answers(session, use)) == 2)
 
 
-async def test_work_that_may_not_be_acknowledged_is_left(world: World) -> None:
-    world.service.fail("ack", 403)
+@pytest.mark.parametrize("status", [403, 503])
+async def test_work_that_was_not_acknowledged_is_left(world: World, status: int) -> None:
+    """It is somebody else's by and by, and nothing of it is stopped or run here."""
+    world.service.fail("ack", status)
     world.service.agent("agent_own", toolset(ASK), custom("crm__read"))
     work = world.service.queue_work(world.service.session("agent_own", "sesn_own"))
     await until(lambda: world.service.work_calls)
