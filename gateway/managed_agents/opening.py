@@ -72,7 +72,7 @@ async def _environment_key(
 
 
 def _api(where: str, one: ManagedAgentsSettings, transport: Transport, credential: Any) -> "SessionsApi":
-    from gateway.managed_agents.api import SessionsApi  # noqa: PLC0415 - its SDK is half of a gateway's start
+    from gateway.managed_agents.api import SessionsApi  # noqa: PLC0415 - its SDK is slow to import, and few gateways have a connector
 
     sent = transport(where, one, credential)
     return SessionsApi.open(one.url, sent, timeout=one.timeout_seconds, quiet=one.quiet_seconds)

@@ -8,6 +8,7 @@ from gateway.reasons import Reason
 LISTED_MAX: Final = 20_000
 """Events of one listing at most: a service that never ends it is left."""
 NO_HEARTBEAT: Final = "NO_HEARTBEAT"
+"""What the first heartbeat of some work says came before it."""
 
 
 class ServiceError(Unavailable):
