@@ -5,7 +5,6 @@ A person is asked for by one name: as the operator's pointers name them in calls
 """
 
 import asyncio
-import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -14,13 +13,11 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-import orjson
 import structlog
 
-from audit.access import Access, HeldValue
+from audit.access import Access
 from audit.erasure import Erasure, Erasures, Held
 from audit.purge import Purge
-from audit.query import StoredEntry
 from audit.reader import Reader
 from audit.subjects import Hold, holds_of, lifting, new_id, setting
 from audit.threads import at_length
@@ -30,6 +27,7 @@ from gateway.errors import Absent, Malformed, Refused
 from gateway.model import PlanStatus, Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
+from gateway.privacy.documents import entry_document, hold_document, value_document
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory import SqlDirectory
 from gateway.store.personal import Person, Personal
@@ -256,7 +254,7 @@ class Privacy:
         require(actor, Permission.PRIVACY_ACCESS)
         person, keys = await at_length(self._found, actor.tenant, name)
         rows = await at_length(self._personal.rows, person)
-        holds = [_hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
+        holds = [hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
         if not (keys or rows or holds):
             raise Absent("data held about that person", detail="nothing is held about that person")
         entry = EntryDraft(
@@ -292,16 +290,16 @@ class Privacy:
                 seen.add(value.commitment)
                 indices.add(value.index)
                 count["values"] += 1
-                yield "value", _value_document(value)
+                yield "value", value_document(value)
         told: set[int] = set()
         if person.pseudonym is not None:
             async for entry in _in_threads(self._access.entries_of(person.tenant, person.pseudonym)):
                 told.add(entry.index)
                 count["entries"] += 1
-                yield "entry", _entry_document(entry)
+                yield "entry", entry_document(entry)
         async for entry in _in_threads(self._access.entries_at(indices - told)):
             count["entries"] += 1
-            yield "entry", _entry_document(entry)
+            yield "entry", entry_document(entry)
         yield "end", count
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -368,36 +366,3 @@ async def _in_threads(items: Iterator[Any]) -> AsyncIterator[Any]:
     while batch := await at_length(some):
         for item in batch:
             yield item
-
-
-def _value_document(value: HeldValue) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "commitment": value.commitment,
-        "index": value.index,
-        "created_at": format_time(value.created_at),
-        "shared_with": value.shared_with,
-    }
-    if value.value is None:
-        return {**document, "fault": "unreadable"}
-    try:
-        return {**document, "value": orjson.loads(value.value)}
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return {**document, "text": value.value.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {**document, "base64": base64.b64encode(value.value).decode("ascii")}
-
-
-def _entry_document(entry: StoredEntry) -> dict[str, Any]:
-    return {"index": entry.index, "fields": entry.fields, "entry": orjson.loads(entry.body)}
-
-
-def _hold_document(hold: Hold) -> dict[str, Any]:
-    return {
-        "hold_id": hold.hold_id,
-        "code": hold.code,
-        "set_at": format_time(hold.set_at),
-        "set_by": hold.set_by,
-        "until": format_time(hold.until),
-    }
